@@ -1,0 +1,190 @@
+# pg_semantic: semantic search inside PostgreSQL.
+#
+#   make quickstart   from a bare Debian machine to ranked rows
+#   make check        every test
+#   make help         the other targets
+
+BUILD ?= build
+SANITIZE ?=
+
+EXTENSION = extension/pg_semantic
+EXTENSION_VERSION = 1.0
+MODULE_big = pg_semantic
+DATA = $(wildcard sql/pg_semantic--*.sql)
+
+PG_CONFIG ?= pg_config
+
+# ---- sources -----------------------------------------------------------------
+
+encoder_sources := $(wildcard encoder/*.cpp)
+index_sources := $(wildcard index/*.cpp)
+# extension/worker*.cpp: the index worker, a library of its own, loaded only in
+# the worker's process (FAISS, RocksDB and OpenBLAS never enter a backend's
+# address space, nor the postmaster's).
+worker_sources := $(wildcard extension/worker*.cpp)
+extension_sources := $(filter-out $(worker_sources),$(wildcard extension/*.cpp))
+unit_sources := $(wildcard tests/unit/*.cpp)
+
+object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
+encoder_objects := $(call object,$(encoder_sources))
+index_objects := $(call object,$(index_sources))
+worker_objects := $(call object,$(worker_sources)) $(index_objects)
+unit_objects := $(call object,$(unit_sources))
+
+OBJS = $(call object,$(extension_sources)) $(encoder_objects) $(BUILD)/index/change.o
+
+worker_library := $(BUILD)/pg_semantic_worker.so
+model_files := $(shell cd extension/models/default && find . -type f)
+
+# ---- flags -------------------------------------------------------------------
+
+override with_llvm = no   # the bitcode step compiles C++ as gnu++14 and fails
+override enable_coverage = no
+
+SHLIB_LINK = -Wl,--exclude-libs,ALL -lstdc++ -lm -licuuc -lcrypto -ldl -lpthread $(SANITIZE)
+EXTRA_CLEAN = $(BUILD)
+
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq ($(wildcard $(PGXS)),)
+# PGXS, but for its rule for `check`, which only says that it cannot.
+define newline
+
+
+endef
+$(eval $(subst $(newline)check:,$(newline)pgxs-check:,$(file <$(PGXS))))
+else
+# Before `make deps` there is no server to build for; deps, help and quickstart work all the same.
+.PHONY: no-server
+no-server:
+	@echo "pg_semantic: PostgreSQL's development files are not installed; run 'make deps' first" >&2; exit 1
+all install check sanitize bench lint: no-server
+clean:
+	rm -rf $(BUILD)
+endif
+
+# No -march=native and no -ffast-math: what is installed runs on any x86-64 and
+# leaves the rounding state alone.  Files named *_avx2.cpp and *_avx512.cpp hold
+# kernels that are chosen at run time.
+common_flags = -std=c++20 -O2 -g -fPIC -fvisibility=hidden -fno-strict-aliasing -fno-math-errno -Wall -Wextra -Wpointer-arith \
+	-Wno-unused-parameter -I. -MMD -MP $(SANITIZE) $(EXTRA_CXXFLAGS)
+server_flags = -I$(shell $(PG_CONFIG) --includedir-server 2>/dev/null) -Wno-register -Wno-sign-compare -Wno-volatile -Wno-clobbered -D_GNU_SOURCE
+avx2_flags = -mavx2 -mfma -mf16c
+avx512_flags = $(avx2_flags) -mavx512f -mavx512bw -mavx512dq -mavx512vl
+
+$(BUILD)/%_avx2.o: %_avx2.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(common_flags) $(avx2_flags) -c $< -o $@
+
+$(BUILD)/%_avx512.o: %_avx512.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(common_flags) $(avx512_flags) -c $< -o $@
+
+# encoder/, index/ and the unit tests compile without the server's headers.
+$(BUILD)/encoder/%.o $(BUILD)/index/%.o $(BUILD)/tests/%.o: common_extra =
+$(BUILD)/extension/%.o: common_extra = $(server_flags)
+
+$(BUILD)/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(common_flags) $(common_extra) -c $< -o $@
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- what is built and installed ---------------------------------------------
+
+all: $(worker_library)
+
+$(worker_library): $(worker_objects)
+	$(CXX) -shared -o $@ $^ -Wl,--exclude-libs,ALL -lfaiss -lrocksdb -lopenblas -lgomp -lcrypto -lpthread -ldl $(SANITIZE)
+
+install: install-worker
+
+.PHONY: install-worker
+install-worker: $(worker_library)
+	$(MKDIR_P) '$(DESTDIR)$(pkglibdir)' '$(DESTDIR)$(datadir)/extension/pg_semantic/default'
+	$(INSTALL_SHLIB) $(worker_library) '$(DESTDIR)$(pkglibdir)/pg_semantic_worker.so'
+	for file in $(model_files); do \
+	  $(INSTALL) -D -m 644 extension/models/default/$$file '$(DESTDIR)$(datadir)/extension/pg_semantic/default/'$$file || exit 1; \
+	done
+
+uninstall: uninstall-worker
+
+.PHONY: uninstall-worker
+uninstall-worker:
+	rm -f '$(DESTDIR)$(pkglibdir)/pg_semantic_worker.so'
+	rm -rf '$(DESTDIR)$(datadir)/extension/pg_semantic'
+
+# ---- unit tests ---------------------------------------------------------------
+
+unit_tests := $(BUILD)/tests/unit_tests
+$(unit_tests): $(unit_objects) $(encoder_objects) $(index_objects)
+	$(CXX) -o $@ $^ -lgtest -lgtest_main -lfaiss -lrocksdb -lopenblas -lgomp -licuuc -lcrypto -lpthread -ldl $(SANITIZE)
+
+# ---- everything else is a script ------------------------------------------------
+# They build what they need, say what they do, and take BUILD and PG_CONFIG from here.
+
+export BUILD PG_CONFIG
+
+.PHONY: deps check check-structure check-unit check-regress check-isolation check-tap check-sanitize sanitize \
+	bench lint format quickstart quickstart-stop help
+
+deps:
+	@tests/run/deps.sh all
+
+check:
+	@tests/run/check.sh
+
+check-structure:
+	@tests/run/structure.sh
+
+check-unit:
+	@tests/run/unit.sh
+
+# The parts that need a server run what is installed: `make install` first.
+check-regress:
+	@tests/run/regress.sh regress
+
+check-isolation:
+	@tests/run/regress.sh isolation
+
+# TESTS='050_smoke 060_crash' runs only those.
+check-tap:
+	@tests/run/tap.sh $(TESTS)
+
+check-sanitize sanitize:
+	@tests/run/sanitize.sh address
+	@tests/run/sanitize.sh thread
+
+bench:
+	@tests/bench/bench.sh
+
+lint:
+	@tests/run/lint.sh
+
+format:
+	clang-format -i $$(find encoder index extension tests -name '*.cpp' -o -name '*.h')
+
+quickstart:
+	@tests/quickstart/start.sh
+
+quickstart-stop:
+	@tests/quickstart/stop.sh
+
+# A running quickstart has its files under $(BUILD).
+clean: stop-quickstart-server
+.PHONY: stop-quickstart-server
+stop-quickstart-server:
+	@tests/quickstart/stop.sh --quiet
+
+help:
+	@echo "make deps             install the Debian packages needed (root or sudo)"
+	@echo "make                  build the extension"
+	@echo "make install          install it into the server that PG_CONFIG names ($(PG_CONFIG))"
+	@echo "make quickstart       from a bare machine to ranked rows: packages, build, install, a throwaway server, real text"
+	@echo "make quickstart-stop  stop that server"
+	@echo "make check            build, install and run every test"
+	@echo "make check-unit       one part of it; also check-structure, check-regress, check-isolation, check-tap, check-sanitize"
+	@echo "make sanitize         the unit tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer"
+	@echo "make bench            measure"
+	@echo "make lint             clang-format, clang-tidy, cppcheck, shellcheck, include rules"
+	@echo "make format           format the C++ sources"
+	@echo "make clean            remove what was built"

@@ -1,0 +1,14 @@
+// The kernels of kernels.h for AVX-512 F, BW, DQ and VL; the dispatch is in kernels.cpp.
+#define PG_SEMANTIC_VECTOR_FLOATS 16
+#define PG_SEMANTIC_TILE_ROWS 4
+#define PG_SEMANTIC_TILE_COLUMNS 4
+
+#include "encoder/kernels.h"
+#include "encoder/kernels_impl.h"
+
+namespace pg_semantic::encoder {
+
+extern const Kernels kAvx512Kernels;
+const Kernels kAvx512Kernels = kKernels;
+
+}  // namespace pg_semantic::encoder

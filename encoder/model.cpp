@@ -1,0 +1,379 @@
+// Model of model.h: a mapped model file and the work of turning texts into
+// embeddings, spread over threads.
+#include "encoder/model.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <utility>
+
+#include "encoder/blas.h"
+#include "encoder/model_file.h"
+#include "encoder/model_tensors.h"
+#include "encoder/pooling.h"
+#include "encoder/thread_pool.h"
+#include "encoder/transformer.h"
+
+namespace pg_semantic::encoder {
+
+namespace {
+
+// Tokens of a batch of short texts: enough for the products to run at full
+// speed, few enough for the activations to stay near the cache.
+constexpr size_t kBatchTokens = 512;
+// Texts whose tokens are held at a time.
+constexpr size_t kWaveTexts = 2048;
+// Of a text longer than this only a beginning is tokenized, if it is enough.
+constexpr size_t kLongText = 1 << 16;
+
+// A read-only, shared mapping of a whole file.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+  MappedFile& operator=(MappedFile&& other) noexcept {
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile() {
+    if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  }
+
+  static Result<MappedFile> map(const std::string& path) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (descriptor < 0) return error("open", path, errno);
+    struct stat found {};
+    const int stat_error = fstat(descriptor, &found) != 0 ? errno : 0;
+    if (stat_error != 0 || !S_ISREG(found.st_mode) || found.st_size == 0) {
+      close(descriptor);
+      if (stat_error != 0) return error("examine", path, stat_error);
+      return Status(StatusCode::kCorrupt, "\"" + path + "\" is not a model file");
+    }
+    const auto size = static_cast<size_t>(found.st_size);
+    void* memory = mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor, 0);
+    const int map_error = memory == MAP_FAILED ? errno : 0;
+    close(descriptor);
+    if (map_error != 0) return error("map", path, map_error);
+    MappedFile file;
+    file.bytes_ = {static_cast<const std::byte*>(memory), size};
+    return file;
+  }
+
+  [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  static Status error(const char* action, const std::string& path, int number) {
+    const StatusCode code = number == ENOENT   ? StatusCode::kNotFound
+                            : number == ENOMEM ? StatusCode::kOutOfMemory
+                                               : StatusCode::kIoError;
+    return {code, std::string("could not ") + action + " file \"" + path + "\": " + std::strerror(number)};
+  }
+
+  std::span<const std::byte> bytes_;
+};
+
+// The working memory of one thread; kept from call to call.
+struct Scratch {
+  TransformerState state;
+  TokenBatch batch;
+  std::vector<float> pooling;
+};
+
+// Of the process: thread i of a call uses the i-th.  Never freed, as the pool's
+// threads may still be there when the process exits.
+Scratch& scratch_of(size_t worker) {
+  static auto* const all = new std::vector<Scratch>(kMaxThreads);
+  return (*all)[worker];
+}
+
+// Runs jobs 0 … count - 1 on threads, stopping at the first failure.
+class JobRunner {
+ public:
+  JobRunner(const EmbedOptions& options, size_t count)
+      : interrupted_(options.interrupted),
+        count_(count),
+        threads_(std::min(static_cast<size_t>(std::clamp(options.threads, 1, kMaxThreads)), count)),
+        statuses_(threads_) {}
+
+  // job(index, worker, interrupted)
+  template <typename Job>
+  Status run(const Job& job) {
+    if (count_ == 0) return Status::ok();
+    run_on_threads(static_cast<int>(threads_), [&](int worker) { statuses_[static_cast<size_t>(worker)] = work(job, worker); });
+    for (const Status& status : statuses_) {
+      if (!status.is_ok() && status.code() != StatusCode::kCancelled) return status;
+    }
+    return stop_ ? Status::cancelled() : Status::ok();
+  }
+
+ private:
+  template <typename Job>
+  Status work(const Job& job, int worker) {
+    // Only the calling thread, which is worker 0, may ask the caller.
+    const Interrupted interrupted = [this, worker] {
+      if (worker == 0 && interrupted_ && interrupted_()) stop_ = true;
+      return stop_.load();
+    };
+    try {
+      while (!interrupted()) {
+        const size_t index = next_.fetch_add(1);
+        if (index >= count_) return Status::ok();
+        const Status status = job(index, static_cast<size_t>(worker), interrupted);
+        if (!status.is_ok()) {
+          stop_ = true;
+          return status;
+        }
+      }
+      return Status::ok();
+    } catch (const std::bad_alloc&) {
+      stop_ = true;
+      return {StatusCode::kOutOfMemory, "out of memory"};
+    } catch (const std::exception& e) {
+      stop_ = true;
+      return {StatusCode::kInternal, "could not compute an embedding", "An exception says: " + std::string(e.what()) + "."};
+    }
+  }
+
+  const Interrupted& interrupted_;
+  const size_t count_;
+  const size_t threads_;
+  std::vector<Status> statuses_;
+  std::atomic<size_t> next_ = 0;
+  std::atomic<bool> stop_ = false;
+};
+
+// The first `limit` tokens of a text, or all if they are fewer.  A long text is
+// read only as far as it takes: tokens well before a cut at white space do not
+// depend on what follows it.
+std::vector<Token> leading_tokens(const Tokenizer& tokenizer, std::string_view text, size_t limit) {
+  constexpr size_t kMargin = 64;
+  for (size_t size = kLongText; size < text.size(); size *= 4) {
+    const size_t space = text.find_last_of(" \n", size);
+    if (space == std::string_view::npos || space == 0) continue;
+    std::vector<Token> tokens = tokenizer.tokenize(text.substr(0, space));
+    if (tokens.size() < limit + kMargin) continue;
+    tokens.resize(limit);
+    return tokens;
+  }
+  std::vector<Token> tokens = tokenizer.tokenize(text);
+  if (tokens.size() > limit) tokens.resize(limit);
+  return tokens;
+}
+
+ModelInfo describe(const ModelFileView& view, size_t bytes) {
+  const ModelConfig& config = view.config;
+  ModelInfo info;
+  info.architecture = config.architecture_name;
+  info.task = config.task;
+  info.dimensions = static_cast<int32_t>(embedding_dimensions(config));
+  info.max_tokens = static_cast<int32_t>(config.max_tokens);
+  info.vocabulary_size = static_cast<int32_t>(config.transformer.vocabulary_size);
+  info.layers = static_cast<int32_t>(config.transformer.layers);
+  info.parameters = view.parameters;
+  info.pooling = pooling_name(config.pooling);
+  info.normalized = ends_normalized(config);
+  info.model_precision = config.model_precision;
+  info.bytes = static_cast<int64_t>(bytes);
+  info.labels = config.labels;
+  info.fingerprint = to_hex(view.fingerprint);
+  return info;
+}
+
+class MappedModel final : public Model {
+ public:
+  static Result<std::unique_ptr<Model>> create(MappedFile file, std::span<const std::byte> bytes,
+                                               const std::string& name) {
+    try {
+      Result<ModelFileView> view = view_model_file(bytes, name);
+      if (!view) return view.status();
+      Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::open(view->tokenizer);
+      if (!tokenizer) return tokenizer.status();
+      if ((*tokenizer)->vocabulary_size() > view->config.transformer.vocabulary_size) {
+        return Status(StatusCode::kCorrupt, "model file \"" + name + "\" is damaged",
+                      "Its tokenizer has more tokens than its embedding has rows.");
+      }
+      std::unique_ptr<MappedModel> model(new MappedModel());
+      model->file_ = std::move(file);
+      model->config_ = view->config;
+      model->weights_ = weights_of(view->config, view->tensors);
+      model->tokenizer_ = std::move(*tokenizer);
+      model->info_ = describe(*view, bytes.size());
+      return std::unique_ptr<Model>(std::move(model));
+    } catch (const std::bad_alloc&) {
+      return Status(StatusCode::kOutOfMemory, "out of memory");
+    }
+  }
+
+  const ModelInfo& info() const override { return info_; }
+  const Tokenizer& tokenizer() const override { return *tokenizer_; }
+
+  std::string prompt_prefix(const std::string* prompt) const override {
+    const std::string* name = prompt;
+    if (name == nullptr && config_.default_prompt_name) name = &*config_.default_prompt_name;
+    if (name == nullptr) return "";
+    const auto found = config_.prompts.find(*name);
+    return found != config_.prompts.end() ? found->second : *name;
+  }
+
+  Status embed(std::span<const std::string_view> contents, std::string_view prefix, const EmbedOptions& options,
+               std::span<float> out) const override {
+    const auto dimensions = static_cast<size_t>(info_.dimensions);
+    if (out.size() / dimensions != contents.size() || out.size() % dimensions != 0) {
+      return {StatusCode::kInvalidArgument, "the space for the embeddings has a wrong size"};
+    }
+    try {
+      const size_t skipped = skipped_tokens(prefix);
+      for (size_t first = 0; first < contents.size(); first += kWaveTexts) {
+        const size_t count = std::min(kWaveTexts, contents.size() - first);
+        PG_SEMANTIC_RETURN_IF_ERROR(embed_wave(contents.subspan(first, count), prefix, skipped, options,
+                                               out.subspan(first * dimensions, count * dimensions)));
+      }
+      return Status::ok();
+    } catch (const std::bad_alloc&) {
+      return {StatusCode::kOutOfMemory, "out of memory"};
+    }
+  }
+
+  Result<TokenEmbeddings> token_embeddings(std::string_view content, const EmbedOptions& options) const override {
+    try {
+      TokenEmbeddings result;
+      result.tokens = with_special_tokens(leading_tokens(*tokenizer_, content, token_limit()));
+      result.width = static_cast<int32_t>(config_.transformer.width);
+      Scratch& scratch = scratch_of(0);
+      scratch.batch.clear();
+      for (const Token& token : result.tokens) scratch.batch.ids.push_back(token.id);
+      scratch.batch.begins.push_back(scratch.batch.ids.size());
+      PG_SEMANTIC_RETURN_IF_ERROR(
+          forward(config_.transformer, weights_, scratch.batch, options.interrupted, &scratch.state));
+      const float* hidden = scratch.state.hidden();
+      result.states.assign(hidden, hidden + result.tokens.size() * static_cast<size_t>(result.width));
+      return result;
+    } catch (const std::bad_alloc&) {
+      return Status(StatusCode::kOutOfMemory, "out of memory");
+    }
+  }
+
+ private:
+  MappedModel() = default;
+
+  // Tokens of a text without [CLS] and [SEP].
+  [[nodiscard]] size_t token_limit() const { return static_cast<size_t>(config_.max_tokens - 2); }
+
+  [[nodiscard]] std::vector<Token> with_special_tokens(std::vector<Token> tokens) const {
+    tokens.insert(tokens.begin(), {tokenizer_->cls_id(), -1, -1});
+    tokens.push_back({tokenizer_->sep_id(), -1, -1});
+    return tokens;
+  }
+
+  // [CLS] and the prompt's tokens, as the prompt alone is tokenized and cut.
+  [[nodiscard]] size_t skipped_tokens(std::string_view prefix) const {
+    if (config_.pooling.include_prompt || prefix.empty()) return 0;
+    return 1 + leading_tokens(*tokenizer_, prefix, token_limit()).size();
+  }
+
+  [[nodiscard]] std::vector<int32_t> token_ids(std::string_view content, std::string_view prefix) const {
+    std::string joined;
+    if (!prefix.empty()) content = joined.append(prefix).append(content);
+    const std::vector<Token> tokens = leading_tokens(*tokenizer_, content, token_limit());
+    std::vector<int32_t> ids;
+    ids.reserve(tokens.size() + 2);
+    ids.push_back(tokenizer_->cls_id());
+    for (const Token& token : tokens) ids.push_back(token.id);
+    ids.push_back(tokenizer_->sep_id());
+    return ids;
+  }
+
+  // Texts small enough in number for their tokens to be held.
+  Status embed_wave(std::span<const std::string_view> contents, std::string_view prefix, size_t skipped,
+                    const EmbedOptions& options, std::span<float> out) const {
+    std::vector<std::vector<int32_t>> ids(contents.size());
+    JobRunner tokenizing(options, contents.size());
+    PG_SEMANTIC_RETURN_IF_ERROR(tokenizing.run([&](size_t i, size_t, const Interrupted&) {
+      ids[i] = token_ids(contents[i], prefix);
+      return Status::ok();
+    }));
+
+    const auto [ends, largest] = cut_batches(ids, options.threads);
+    prepare_multiply(largest);
+    JobRunner embedding(options, ends.size());
+    return embedding.run([&, &ends = ends](size_t batch, size_t worker, const Interrupted& interrupted) {
+      const size_t begin = batch == 0 ? 0 : ends[batch - 1];
+      return embed_batch(std::span(ids).subspan(begin, ends[batch] - begin), skipped, interrupted,
+                         &scratch_of(worker), out.data() + begin * static_cast<size_t>(info_.dimensions));
+    });
+  }
+
+  struct Batches {
+    std::vector<size_t> ends;  // where each batch ends among the texts
+    size_t largest = 0;        // tokens
+  };
+
+  // Consecutive texts of kBatchTokens tokens at most (or one longer text), and
+  // no more than each thread's share.
+  static Batches cut_batches(const std::vector<std::vector<int32_t>>& ids, int32_t threads) {
+    size_t total = 0;
+    for (const auto& text : ids) total += text.size();
+    const size_t share = total / static_cast<size_t>(std::clamp(threads, 1, kMaxThreads)) + 1;
+    const size_t limit = std::min(kBatchTokens, share);
+    Batches batches;
+    size_t tokens = 0;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (tokens > 0 && tokens + ids[i].size() > limit) {
+        batches.ends.push_back(i);
+        tokens = 0;
+      }
+      tokens += ids[i].size();
+      batches.largest = std::max(batches.largest, tokens);
+    }
+    if (!ids.empty()) batches.ends.push_back(ids.size());
+    return batches;
+  }
+
+  Status embed_batch(std::span<const std::vector<int32_t>> texts, size_t skipped, const Interrupted& interrupted,
+                     Scratch* scratch, float* out) const {
+    TokenBatch& batch = scratch->batch;
+    batch.clear();
+    for (const std::vector<int32_t>& ids : texts) {
+      batch.ids.insert(batch.ids.end(), ids.begin(), ids.end());
+      batch.begins.push_back(batch.ids.size());
+    }
+    PG_SEMANTIC_RETURN_IF_ERROR(forward(config_.transformer, weights_, batch, interrupted, &scratch->state));
+    const auto width = static_cast<size_t>(config_.transformer.width);
+    for (size_t i = 0; i < texts.size(); ++i) {
+      const TextStates text{scratch->state.hidden() + batch.begins[i] * width, batch.length(i), width, skipped};
+      sentence_embedding(config_, weights_, text, &scratch->pooling,
+                         out + i * static_cast<size_t>(info_.dimensions));
+    }
+    return Status::ok();
+  }
+
+  MappedFile file_;
+  ModelConfig config_;
+  ModelWeights weights_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  ModelInfo info_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> Model::open(const std::string& path) {
+  Result<MappedFile> file = MappedFile::map(path);
+  if (!file) return file.status();
+  const std::span<const std::byte> bytes = file->bytes();
+  return MappedModel::create(std::move(*file), bytes, path);
+}
+
+Result<std::unique_ptr<Model>> Model::open_bytes(std::span<const std::byte> bytes) {
+  return MappedModel::create({}, bytes, "in memory");
+}
+
+}  // namespace pg_semantic::encoder

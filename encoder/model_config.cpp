@@ -1,0 +1,273 @@
+// See model_config.h.
+#include "encoder/model_config.h"
+
+#include <array>
+#include <exception>
+#include <stdexcept>
+#include <utility>
+
+#include "encoder/json.h"
+
+namespace pg_semantic::encoder {
+
+namespace {
+
+constexpr std::array<std::pair<Activation, std::string_view>, 8> kActivationNames = {{
+    {Activation::kIdentity, "identity"},
+    {Activation::kGelu, "gelu"},
+    {Activation::kGeluTanh, "gelu_tanh"},
+    {Activation::kQuickGelu, "quick_gelu"},
+    {Activation::kRelu, "relu"},
+    {Activation::kSilu, "silu"},
+    {Activation::kTanh, "tanh"},
+    {Activation::kSigmoid, "sigmoid"},
+}};
+
+std::string_view own_name(Activation activation) {
+  for (const auto& [value, name] : kActivationNames) {
+    if (value == activation) return name;
+  }
+  return "identity";
+}
+
+std::optional<Activation> from_own_name(std::string_view name) {
+  for (const auto& [value, own] : kActivationNames) {
+    if (own == name) return value;
+  }
+  return std::nullopt;
+}
+
+Status out_of_range(std::string detail) {
+  return {StatusCode::kCorrupt, "the model's configuration is not usable", std::move(detail)};
+}
+
+Status check_range(const char* what, int64_t value, int64_t minimum, int64_t maximum) {
+  if (value >= minimum && value <= maximum) return Status::ok();
+  return out_of_range("The " + std::string(what) + " is " + std::to_string(value) + "; it must be between " +
+                      std::to_string(minimum) + " and " + std::to_string(maximum) + ".");
+}
+
+Status check_transformer(const TransformerConfig& t) {
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("vocabulary size", t.vocabulary_size, 1, 1 << 22));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of positions", t.positions, 3, 1 << 16));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of token types", t.token_types, 0, 1024));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("hidden size", t.width, 1, kMaxWidth));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of layers", t.layers, 1, 256));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of attention heads", t.heads, 1, t.width));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("feed-forward size", t.feed_forward, 1, 1 << 16));
+  if (t.width % t.heads != 0) {
+    return out_of_range("The hidden size " + std::to_string(t.width) + " is not a multiple of the " +
+                        std::to_string(t.heads) + " attention heads.");
+  }
+  if (!(t.layer_norm_epsilon > 0 && t.layer_norm_epsilon <= 1)) {
+    return out_of_range("The epsilon of layer normalization must be between 0 and 1.");
+  }
+  const int64_t layer = 4 * t.width * t.width + 2 * t.width * t.feed_forward;
+  const int64_t parameters = (t.vocabulary_size + t.positions + t.token_types) * t.width + t.layers * layer;
+  if (parameters <= kMaxParameters) return Status::ok();
+  return {StatusCode::kUnsupported, "the model is too large",
+          "Its configuration asks for " + std::to_string(parameters) + " parameters; at most " +
+              std::to_string(kMaxParameters) + " are supported."};
+}
+
+Status check_modules(const ModelConfig& config) {
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of modules", static_cast<int64_t>(config.modules.size()), 0, 64));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of pooling modes", config.pooling.modes(), 1, 4));
+  int64_t dimensions = config.transformer.width * config.pooling.modes();
+  for (const ModuleConfig& module : config.modules) {
+    if (module.kind != ModuleConfig::Kind::kDense) continue;
+    if (module.inputs != dimensions) {
+      return out_of_range("A dense module takes " + std::to_string(module.inputs) + " inputs, but gets " +
+                          std::to_string(dimensions) + ".");
+    }
+    PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of a dense module's outputs", module.outputs, 1, kMaxWidth));
+    dimensions = module.outputs;
+  }
+  return Status::ok();
+}
+
+nlohmann::json module_to_json(const ModuleConfig& module) {
+  if (module.kind == ModuleConfig::Kind::kNormalize) return {{"kind", "normalize"}};
+  return {{"kind", "dense"},
+          {"inputs", module.inputs},
+          {"outputs", module.outputs},
+          {"bias", module.bias},
+          {"activation", own_name(module.activation)}};
+}
+
+// Reading throws nlohmann's exceptions for what to_json() would not have written.
+Activation read_activation(const nlohmann::json& value) {
+  const std::optional<Activation> activation = from_own_name(value.get<std::string>());
+  if (!activation) throw std::invalid_argument("unknown activation");
+  return *activation;
+}
+
+// A floating-point number is not converted: one out of range would be undefined.
+int64_t read_integer(const nlohmann::json& object, const char* key) {
+  const nlohmann::json& value = object.at(key);
+  if (!value.is_number_integer()) throw std::invalid_argument(std::string(key) + " is not an integer");
+  return value.get<int64_t>();
+}
+
+ModuleConfig read_module(const nlohmann::json& value) {
+  ModuleConfig module;
+  if (value.at("kind").get<std::string>() != "dense") return module;
+  module.kind = ModuleConfig::Kind::kDense;
+  module.inputs = read_integer(value, "inputs");
+  module.outputs = read_integer(value, "outputs");
+  module.bias = value.at("bias").get<bool>();
+  module.activation = read_activation(value.at("activation"));
+  return module;
+}
+
+ModelConfig read_config(const nlohmann::json& value) {
+  ModelConfig config;
+  config.architecture_name = value.at("architecture_name").get<std::string>();
+  config.task = value.at("task").get<std::string>();
+  config.model_precision = value.at("model_precision").get<std::string>();
+  TransformerConfig& t = config.transformer;
+  const nlohmann::json& from = value.at("transformer");
+  t.architecture = from.at("model_type").get<std::string>() == model_type(Architecture::kDistilBert)
+                       ? Architecture::kDistilBert
+                       : Architecture::kBert;
+  t.vocabulary_size = read_integer(from, "vocabulary_size");
+  t.positions = read_integer(from, "positions");
+  t.token_types = read_integer(from, "token_types");
+  t.width = read_integer(from, "width");
+  t.layers = read_integer(from, "layers");
+  t.heads = read_integer(from, "heads");
+  t.feed_forward = read_integer(from, "feed_forward");
+  t.activation = read_activation(from.at("activation"));
+  t.layer_norm_epsilon = from.at("layer_norm_epsilon").get<double>();
+  t.sinusoidal_positions = from.at("sinusoidal_positions").get<bool>();
+  const nlohmann::json& pooling = value.at("pooling");
+  config.pooling.cls = pooling.at("cls").get<bool>();
+  config.pooling.max = pooling.at("max").get<bool>();
+  config.pooling.mean = pooling.at("mean").get<bool>();
+  config.pooling.mean_sqrt_len = pooling.at("mean_sqrt_len").get<bool>();
+  config.pooling.include_prompt = pooling.at("include_prompt").get<bool>();
+  for (const nlohmann::json& module : value.at("modules")) config.modules.push_back(read_module(module));
+  config.max_tokens = read_integer(value, "max_tokens");
+  config.prompts = value.at("prompts").get<std::map<std::string, std::string>>();
+  if (value.contains("default_prompt_name")) {
+    config.default_prompt_name = value.at("default_prompt_name").get<std::string>();
+  }
+  config.labels = value.at("labels").get<std::vector<std::string>>();
+  return config;
+}
+
+}  // namespace
+
+std::string_view model_type(Architecture architecture) {
+  return architecture == Architecture::kDistilBert ? "distilbert" : "bert";
+}
+
+std::optional<Activation> activation_from_name(std::string_view name) {
+  // transformers' ACT2FN; the three tanh forms of GELU differ in rounding only.
+  static constexpr std::pair<std::string_view, Activation> kNames[] = {
+      {"gelu", Activation::kGelu},           {"gelu_python", Activation::kGelu},
+      {"gelu_new", Activation::kGeluTanh},   {"gelu_fast", Activation::kGeluTanh},
+      {"gelu_pytorch_tanh", Activation::kGeluTanh}, {"gelu_accurate", Activation::kGeluTanh},
+      {"quick_gelu", Activation::kQuickGelu}, {"relu", Activation::kRelu},
+      {"silu", Activation::kSilu},           {"swish", Activation::kSilu},
+      {"tanh", Activation::kTanh},           {"sigmoid", Activation::kSigmoid},
+      {"linear", Activation::kIdentity}};
+  for (const auto& [known, activation] : kNames) {
+    if (known == name) return activation;
+  }
+  return std::nullopt;
+}
+
+std::optional<Activation> activation_from_torch_class(std::string_view class_name) {
+  const size_t dot = class_name.rfind('.');
+  if (dot != std::string_view::npos) class_name.remove_prefix(dot + 1);
+  static constexpr std::pair<std::string_view, Activation> kNames[] = {
+      {"Identity", Activation::kIdentity}, {"Tanh", Activation::kTanh},       {"ReLU", Activation::kRelu},
+      {"GELU", Activation::kGelu},         {"Sigmoid", Activation::kSigmoid}, {"SiLU", Activation::kSilu}};
+  for (const auto& [known, activation] : kNames) {
+    if (known == class_name) return activation;
+  }
+  return std::nullopt;
+}
+
+Status check_config(const ModelConfig& config) {
+  PG_SEMANTIC_RETURN_IF_ERROR(check_transformer(config.transformer));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_modules(config));
+  // [CLS], a token and [SEP] at least.
+  return check_range("greatest number of tokens", config.max_tokens, 3, config.transformer.positions);
+}
+
+int64_t embedding_dimensions(const ModelConfig& config) {
+  int64_t dimensions = config.transformer.width * config.pooling.modes();
+  for (const ModuleConfig& module : config.modules) {
+    if (module.kind == ModuleConfig::Kind::kDense) dimensions = module.outputs;
+  }
+  return dimensions;
+}
+
+bool ends_normalized(const ModelConfig& config) {
+  return !config.modules.empty() && config.modules.back().kind == ModuleConfig::Kind::kNormalize;
+}
+
+std::string pooling_name(const PoolingConfig& pooling) {
+  std::string name;
+  const auto add = [&](bool used, const char* mode) {
+    if (used) name += (name.empty() ? "" : "+") + std::string(mode);
+  };
+  add(pooling.cls, "cls");
+  add(pooling.max, "max");
+  add(pooling.mean, "mean");
+  add(pooling.mean_sqrt_len, "mean_sqrt_len");
+  return name;
+}
+
+nlohmann::json to_json(const ModelConfig& config) {
+  const TransformerConfig& t = config.transformer;
+  nlohmann::json modules = nlohmann::json::array();
+  for (const ModuleConfig& module : config.modules) modules.push_back(module_to_json(module));
+  nlohmann::json value = {{"architecture_name", config.architecture_name},
+                          {"task", config.task},
+                          {"model_precision", config.model_precision},
+                          {"transformer",
+                           {{"model_type", model_type(t.architecture)},
+                            {"vocabulary_size", t.vocabulary_size},
+                            {"positions", t.positions},
+                            {"token_types", t.token_types},
+                            {"width", t.width},
+                            {"layers", t.layers},
+                            {"heads", t.heads},
+                            {"feed_forward", t.feed_forward},
+                            {"activation", own_name(t.activation)},
+                            {"layer_norm_epsilon", t.layer_norm_epsilon},
+                            {"sinusoidal_positions", t.sinusoidal_positions}}},
+                          {"pooling",
+                           {{"cls", config.pooling.cls},
+                            {"max", config.pooling.max},
+                            {"mean", config.pooling.mean},
+                            {"mean_sqrt_len", config.pooling.mean_sqrt_len},
+                            {"include_prompt", config.pooling.include_prompt}}},
+                          {"modules", std::move(modules)},
+                          {"max_tokens", config.max_tokens},
+                          {"prompts", config.prompts},
+                          {"labels", config.labels}};
+  if (config.default_prompt_name) value["default_prompt_name"] = *config.default_prompt_name;
+  return value;
+}
+
+Result<ModelConfig> config_from_json(std::string_view text) {
+  const Result<nlohmann::json> parsed = parse_json(text, "model file");
+  if (!parsed) return parsed.status();
+  ModelConfig config;
+  try {
+    config = read_config(*parsed);
+  } catch (const std::bad_alloc&) {
+    return Status(StatusCode::kOutOfMemory, "out of memory");
+  } catch (const std::exception& e) {
+    return Status(StatusCode::kCorrupt, "the model file's configuration is not readable",
+                  "The JSON library says: " + std::string(e.what()) + ".");
+  }
+  PG_SEMANTIC_RETURN_IF_ERROR(check_config(config));
+  return config;
+}
+
+}  // namespace pg_semantic::encoder

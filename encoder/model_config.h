@@ -1,0 +1,106 @@
+// What a model is, apart from its numbers: the part of a Hugging Face directory
+// that decides shapes and steps.  Read from the published files by
+// model_directory.cpp, kept as JSON in a model file, checked by the same
+// function in both places.
+//
+// Thread safety: values.
+#ifndef PG_SEMANTIC_ENCODER_MODEL_CONFIG_H
+#define PG_SEMANTIC_ENCODER_MODEL_CONFIG_H
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "encoder/kernels.h"
+#include "encoder/status.h"
+
+namespace pg_semantic::encoder {
+
+enum class Architecture : uint8_t { kDistilBert, kBert };
+
+// The encoder proper.  Defaults are those of transformers' BertConfig and
+// DistilBertConfig, which a config.json may leave out.
+struct TransformerConfig {
+  Architecture architecture = Architecture::kBert;
+  int64_t vocabulary_size = 30522;  // rows of the word embedding
+  int64_t positions = 512;
+  int64_t token_types = 2;  // 0: the architecture has none
+  int64_t width = 768;
+  int64_t layers = 12;
+  int64_t heads = 12;
+  int64_t feed_forward = 3072;
+  Activation activation = Activation::kGelu;
+  double layer_norm_epsilon = 1e-12;
+  bool sinusoidal_positions = false;  // may be absent from the weights, computed then
+};
+
+// Several are concatenated in this order.
+struct PoolingConfig {
+  bool cls = false;
+  bool max = false;
+  bool mean = true;
+  bool mean_sqrt_len = false;
+  bool include_prompt = true;
+
+  [[nodiscard]] int64_t modes() const {
+    return static_cast<int64_t>(cls) + static_cast<int64_t>(max) + static_cast<int64_t>(mean) +
+           static_cast<int64_t>(mean_sqrt_len);
+  }
+};
+
+// A module after pooling.
+struct ModuleConfig {
+  enum class Kind : uint8_t { kDense, kNormalize };
+  Kind kind = Kind::kNormalize;
+  // Of a dense module:
+  int64_t inputs = 0;
+  int64_t outputs = 0;
+  bool bias = true;
+  Activation activation = Activation::kTanh;
+};
+
+struct ModelConfig {
+  std::string architecture_name;  // the class that config.json names, e.g. "DistilBertModel"
+  std::string task = "embedding";
+  std::string model_precision = "fp32";
+  TransformerConfig transformer;
+  PoolingConfig pooling;
+  std::vector<ModuleConfig> modules;
+  int64_t max_tokens = 512;  // special tokens included
+  std::map<std::string, std::string> prompts;
+  std::optional<std::string> default_prompt_name;
+  std::vector<std::string> labels;  // by id
+};
+
+inline constexpr int64_t kMaxParameters = int64_t{1} << 30;
+inline constexpr int64_t kMaxWidth = 16384;
+
+// Sizes in range and consistent with each other: afterwards no product of the
+// sizes that make up a tensor or a text's working memory overflows.  The
+// message's detail names the value.
+Status check_config(const ModelConfig& config);
+
+// Of a sentence embedding.
+int64_t embedding_dimensions(const ModelConfig& config);
+bool ends_normalized(const ModelConfig& config);
+std::string pooling_name(const PoolingConfig& pooling);
+
+std::string_view model_type(Architecture architecture);  // "distilbert", "bert"
+
+// transformers' and PyTorch's names of activations; nullopt for others.
+std::optional<Activation> activation_from_name(std::string_view name);
+std::optional<Activation> activation_from_torch_class(std::string_view class_name);
+
+// The form kept in a model file and digested for the fingerprint.  Reading it
+// back checks it: model files lie in a directory that others can write to.
+nlohmann::json to_json(const ModelConfig& config);
+Result<ModelConfig> config_from_json(std::string_view text);
+
+}  // namespace pg_semantic::encoder
+
+#endif  // PG_SEMANTIC_ENCODER_MODEL_CONFIG_H

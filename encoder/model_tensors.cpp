@@ -1,0 +1,206 @@
+// See model_tensors.h.
+#include "encoder/model_tensors.h"
+
+#include <array>
+#include <string_view>
+
+namespace pg_semantic::encoder {
+
+namespace {
+
+struct PublishedNames {
+  Architecture architecture;
+  std::string_view prefix;
+  std::string_view layer;  // before the layer's number
+  std::array<std::string_view, 3> query_key_value;
+  std::string_view attention_output, attention_norm, feed_forward_in, feed_forward_out, output_norm;
+};
+
+constexpr PublishedNames kPublishedNames[] = {
+    {Architecture::kDistilBert, "distilbert.", "transformer.layer.",
+     {"attention.q_lin", "attention.k_lin", "attention.v_lin"}, "attention.out_lin", "sa_layer_norm", "ffn.lin1",
+     "ffn.lin2", "output_layer_norm"},
+    {Architecture::kBert, "bert.", "encoder.layer.",
+     {"attention.self.query", "attention.self.key", "attention.self.value"}, "attention.output.dense",
+     "attention.output.LayerNorm", "intermediate.dense", "output.dense", "output.LayerNorm"},
+};
+
+const PublishedNames& names_of(Architecture architecture) {
+  for (const PublishedNames& names : kPublishedNames) {
+    if (names.architecture == architecture) return names;
+  }
+  return kPublishedNames[0];
+}
+
+bool is_bias(TensorRole role) {
+  switch (role) {
+    case TensorRole::kEmbeddingNormBias:
+    case TensorRole::kQueryKeyValueBias:
+    case TensorRole::kAttentionOutputBias:
+    case TensorRole::kAttentionNormBias:
+    case TensorRole::kFeedForwardInBias:
+    case TensorRole::kFeedForwardOutBias:
+    case TensorRole::kOutputNormBias:
+    case TensorRole::kDenseBias:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_norm(TensorRole role) {
+  switch (role) {
+    case TensorRole::kEmbeddingNormWeight:
+    case TensorRole::kEmbeddingNormBias:
+    case TensorRole::kAttentionNormWeight:
+    case TensorRole::kAttentionNormBias:
+    case TensorRole::kOutputNormWeight:
+    case TensorRole::kOutputNormBias:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// The module of a layer that holds the tensor.
+std::string_view layer_module(const PublishedNames& names, TensorRole role) {
+  switch (role) {
+    case TensorRole::kAttentionOutputWeight:
+    case TensorRole::kAttentionOutputBias:
+      return names.attention_output;
+    case TensorRole::kAttentionNormWeight:
+    case TensorRole::kAttentionNormBias:
+      return names.attention_norm;
+    case TensorRole::kFeedForwardInWeight:
+    case TensorRole::kFeedForwardInBias:
+      return names.feed_forward_in;
+    case TensorRole::kFeedForwardOutWeight:
+    case TensorRole::kFeedForwardOutBias:
+      return names.feed_forward_out;
+    default:
+      return names.output_norm;
+  }
+}
+
+}  // namespace
+
+std::vector<TensorSpec> tensor_plan(const ModelConfig& config) {
+  using Role = TensorRole;
+  const TransformerConfig& t = config.transformer;
+  std::vector<TensorSpec> plan;
+  const auto add = [&](Role role, int64_t index, int64_t rows, int64_t columns) {
+    plan.push_back({role, static_cast<uint32_t>(index), rows, columns});
+  };
+  add(Role::kWordEmbeddings, 0, t.vocabulary_size, t.width);
+  add(Role::kPositionEmbeddings, 0, t.positions, t.width);
+  if (t.token_types > 0) add(Role::kTokenTypeEmbeddings, 0, t.token_types, t.width);
+  add(Role::kEmbeddingNormWeight, 0, 1, t.width);
+  add(Role::kEmbeddingNormBias, 0, 1, t.width);
+  for (int64_t layer = 0; layer < t.layers; ++layer) {
+    add(Role::kQueryKeyValueWeight, layer, 3 * t.width, t.width);
+    add(Role::kQueryKeyValueBias, layer, 1, 3 * t.width);
+    add(Role::kAttentionOutputWeight, layer, t.width, t.width);
+    add(Role::kAttentionOutputBias, layer, 1, t.width);
+    add(Role::kAttentionNormWeight, layer, 1, t.width);
+    add(Role::kAttentionNormBias, layer, 1, t.width);
+    add(Role::kFeedForwardInWeight, layer, t.feed_forward, t.width);
+    add(Role::kFeedForwardInBias, layer, 1, t.feed_forward);
+    add(Role::kFeedForwardOutWeight, layer, t.width, t.feed_forward);
+    add(Role::kFeedForwardOutBias, layer, 1, t.width);
+    add(Role::kOutputNormWeight, layer, 1, t.width);
+    add(Role::kOutputNormBias, layer, 1, t.width);
+  }
+  for (size_t i = 0; i < config.modules.size(); ++i) {
+    const ModuleConfig& module = config.modules[i];
+    if (module.kind != ModuleConfig::Kind::kDense) continue;
+    add(Role::kDenseWeight, static_cast<int64_t>(i), module.outputs, module.inputs);
+    if (module.bias) add(Role::kDenseBias, static_cast<int64_t>(i), 1, module.outputs);
+  }
+  return plan;
+}
+
+std::string published_prefix(Architecture architecture) { return std::string(names_of(architecture).prefix); }
+
+TensorSource published_source(const ModelConfig& config, const TensorSpec& spec, const std::string& prefix) {
+  using Role = TensorRole;
+  const PublishedNames& names = names_of(config.transformer.architecture);
+  const std::string member = is_bias(spec.role) ? ".bias" : ".weight";
+  TensorSource source;
+  source.shape = is_bias(spec.role) || is_norm(spec.role) ? std::vector<int64_t>{spec.columns}
+                                                          : std::vector<int64_t>{spec.rows, spec.columns};
+  const std::string layer = prefix + std::string(names.layer) + std::to_string(spec.index) + ".";
+  switch (spec.role) {
+    case Role::kWordEmbeddings:
+      source.names = {prefix + "embeddings.word_embeddings.weight"};
+      break;
+    case Role::kPositionEmbeddings:
+      source.names = {prefix + "embeddings.position_embeddings.weight"};
+      break;
+    case Role::kTokenTypeEmbeddings:
+      source.names = {prefix + "embeddings.token_type_embeddings.weight"};
+      break;
+    case Role::kEmbeddingNormWeight:
+    case Role::kEmbeddingNormBias:
+      source.names = {prefix + "embeddings.LayerNorm" + member};
+      break;
+    case Role::kQueryKeyValueWeight:
+    case Role::kQueryKeyValueBias:
+      for (const std::string_view part : names.query_key_value) source.names.push_back(layer + std::string(part) + member);
+      source.shape.front() /= 3;
+      break;
+    case Role::kDenseWeight:
+    case Role::kDenseBias:
+      source.names = {"linear" + member};
+      break;
+    default:
+      source.names = {layer + std::string(layer_module(names, spec.role)) + member};
+  }
+  return source;
+}
+
+ModelWeights weights_of(const ModelConfig& config, std::span<const float* const> tensors) {
+  const TransformerConfig& t = config.transformer;
+  const auto width = static_cast<size_t>(t.width);
+  const auto feed_forward = static_cast<size_t>(t.feed_forward);
+  const auto epsilon = static_cast<float>(t.layer_norm_epsilon);
+  size_t next = 0;
+  const auto take = [&] { return tensors[next++]; };
+  const auto take_linear = [&](size_t inputs, size_t outputs) {
+    LinearWeights linear;
+    linear.inputs = inputs;
+    linear.outputs = outputs;
+    linear.weight = take();
+    linear.bias = take();
+    return linear;
+  };
+  const auto take_norm = [&] {
+    const float* weight = take();
+    return LayerNormWeights{weight, take(), epsilon};
+  };
+
+  ModelWeights weights;
+  weights.word_embeddings = take();
+  weights.position_embeddings = take();
+  if (t.token_types > 0) weights.token_type_embeddings = take();
+  weights.embedding_norm = take_norm();
+  for (int64_t i = 0; i < t.layers; ++i) {
+    LayerWeights& layer = weights.layers.emplace_back();
+    layer.query_key_value = take_linear(width, 3 * width);
+    layer.attention_output = take_linear(width, width);
+    layer.attention_norm = take_norm();
+    layer.feed_forward_in = take_linear(width, feed_forward);
+    layer.feed_forward_out = take_linear(feed_forward, width);
+    layer.output_norm = take_norm();
+  }
+  for (const ModuleConfig& module : config.modules) {
+    LinearWeights& linear = weights.modules.emplace_back();
+    if (module.kind != ModuleConfig::Kind::kDense) continue;
+    linear.inputs = static_cast<size_t>(module.inputs);
+    linear.outputs = static_cast<size_t>(module.outputs);
+    linear.weight = take();
+    if (module.bias) linear.bias = take();
+  }
+  return weights;
+}
+
+}  // namespace pg_semantic::encoder

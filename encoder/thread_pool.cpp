@@ -1,0 +1,131 @@
+// See thread_pool.h.
+#include "encoder/thread_pool.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "encoder/blocked_signals.h"
+#include "encoder/model.h"
+
+namespace pg_semantic::encoder {
+
+namespace {
+
+class ThreadPool {
+ public:
+  ThreadPool() : owner_(getpid()) {}
+
+  bool belongs_to_this_process() const { return owner_ == getpid(); }
+  int size() const { return static_cast<int>(threads_.size()); }
+
+  void run(int helpers, const std::function<void(int)>& work) {
+    grow(helpers);
+    helpers = std::min(helpers, size());
+    {
+      const std::lock_guard lock(mutex_);
+      work_ = &work;
+      wanted_ = helpers;
+      running_ = helpers;
+      ++round_;
+    }
+    start_.notify_all();
+    work(0);
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [this] { return running_ == 0; });
+    work_ = nullptr;
+  }
+
+  void stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    start_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+  }
+
+ private:
+  void grow(int helpers) {
+    if (helpers <= size()) return;
+    const BlockedSignals blocked;  // a new thread inherits the mask
+    try {
+      threads_.reserve(helpers);
+      while (size() < helpers) {
+        const int index = size() + 1;
+        // Started in this round, a thread must still see it: round_ is read here.
+        threads_.emplace_back([this, index, seen = round_] { serve(index, seen); });
+        pthread_setname_np(threads_.back().native_handle(), "pg_semantic");
+      }
+    } catch (const std::system_error&) {
+      return;  // EAGAIN: as many as there are must do
+    } catch (const std::bad_alloc&) {
+      return;
+    }
+  }
+
+  void serve(int index, unsigned long seen) {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      start_.wait(lock, [&] { return stopping_ || round_ != seen; });
+      if (stopping_) return;
+      seen = round_;
+      if (index > wanted_) continue;
+      const std::function<void(int)>& work = *work_;
+      lock.unlock();
+      work(index);
+      lock.lock();
+      if (--running_ == 0) done_.notify_one();
+    }
+  }
+
+  const pid_t owner_;
+  std::vector<std::thread> threads_;
+  std::mutex mutex_;
+  std::condition_variable start_;
+  std::condition_variable done_;
+  const std::function<void(int)>* work_ = nullptr;
+  unsigned long round_ = 0;
+  int wanted_ = 0;
+  int running_ = 0;
+  bool stopping_ = false;
+};
+
+// Never destroyed by the C++ runtime: exit() must not wait for, nor terminate
+// over, threads that nobody joined; a forked child drops its parent's pool whole,
+// because the threads are not there and the mutex may be held.
+ThreadPool* process_pool = nullptr;
+
+}  // namespace
+
+void run_on_threads(int threads, const std::function<void(int)>& work) {
+  threads = std::clamp(threads, 1, kMaxThreads);
+  if (threads == 1) {
+    work(0);
+    return;
+  }
+  if (process_pool == nullptr || !process_pool->belongs_to_this_process()) process_pool = new ThreadPool();
+  process_pool->run(threads - 1, work);
+}
+
+int pool_threads() {
+  return process_pool != nullptr && process_pool->belongs_to_this_process() ? process_pool->size() : 0;
+}
+
+void shut_down_threads() {
+  if (process_pool == nullptr) return;
+  if (process_pool->belongs_to_this_process()) {
+    process_pool->stop();
+    delete process_pool;
+  }
+  process_pool = nullptr;
+}
+
+}  // namespace pg_semantic::encoder

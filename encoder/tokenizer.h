@@ -1,0 +1,108 @@
+// Text to tokens, as the published WordPiece tokenizers do it.
+//
+// Source: BERT's tokenizer (Devlin et al., arXiv 1810.04805, section 3) in the
+// form of Hugging Face's fast tokenizers, whose ids and offsets this reproduces.
+//
+// A Tokenizer is a view of tables inside a model file: opening one allocates
+// nothing that grows with the vocabulary.
+//
+// Thread safety: const after construction; any number of threads may encode.
+// Invariant: the bytes given to open() outlive the Tokenizer.
+#ifndef PG_SEMANTIC_ENCODER_TOKENIZER_H
+#define PG_SEMANTIC_ENCODER_TOKENIZER_H
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "encoder/status.h"
+
+namespace pg_semantic::encoder {
+
+// One token of a text.  Offsets count code points of the input from 0, end
+// exclusive; both are -1 for the special tokens that the tokenizer added.
+struct Token {
+  int32_t id = 0;
+  int32_t char_start = -1;
+  int32_t char_end = -1;
+};
+
+// A special or added token, found in the text before anything else.
+struct AddedToken {
+  std::string content;
+  int32_t id = 0;
+  bool special = true;      // special: matched in the raw text
+  bool normalized = false;  // matched in the normalised text
+  bool single_word = false;
+  bool lstrip = false;
+  bool rstrip = false;
+};
+
+// Everything that decides what a WordPiece tokenizer does.
+struct WordPieceConfig {
+  std::vector<std::string> vocabulary;  // by id
+  std::vector<AddedToken> added_tokens;
+  std::string continuing_prefix = "##";
+  std::string unknown_token = "[UNK]";
+  std::string cls_token = "[CLS]";
+  std::string sep_token = "[SEP]";
+  std::string pad_token = "[PAD]";
+  std::string mask_token = "[MASK]";
+  uint32_t max_input_chars_per_word = 100;
+  bool clean_text = true;
+  bool handle_chinese_chars = true;
+  bool strip_accents = true;
+  bool lowercase = true;
+};
+
+class Tokenizer {
+ public:
+  // Checks the configuration (special tokens in the vocabulary, no id out of
+  // range) and appends the tables to `out`, 8-byte aligned at its start.
+  static Status compile(const WordPieceConfig& config, std::vector<std::byte>* out);
+
+  // Checks every offset of the tables and returns a view of them.
+  static Result<std::unique_ptr<Tokenizer>> open(std::span<const std::byte> tables);
+
+  virtual ~Tokenizer() = default;
+
+  // Tokens of valid UTF-8 `text`, without the added [CLS] and [SEP].
+  virtual std::vector<Token> tokenize(std::string_view text) const = 0;
+  // The same with them: [CLS] text [SEP].
+  std::vector<Token> encode(std::string_view text) const;
+
+  virtual std::string_view token_text(int32_t id) const = 0;  // the vocabulary's form, e.g. "##ing"
+  virtual int32_t token_id(std::string_view token) const = 0;  // -1: not there
+  virtual int32_t vocabulary_size() const = 0;
+  virtual int32_t cls_id() const = 0;
+  virtual int32_t sep_id() const = 0;
+  virtual int32_t unknown_id() const = 0;
+  virtual int32_t pad_id() const = 0;
+  virtual int32_t mask_id() const = 0;  // -1: the vocabulary has none
+};
+
+// A piece of a longer text: text.substr(byte_start, byte_end - byte_start).
+struct Chunk {
+  size_t byte_start = 0;
+  size_t byte_end = 0;
+  int32_t char_start = 0;  // code points of the whole text
+  int32_t char_end = 0;
+  int32_t tokens = 0;  // special tokens included
+};
+
+// Cuts `text` into chunks of at most `max_tokens` tokens ([CLS] and [SEP]
+// counted), at paragraph ends if a chunk can end there, else at sentence ends,
+// else at word ends, else inside a word; consecutive chunks share about
+// `overlap` tokens, cut at word starts.  Every character that is not white space
+// at a cut is in some chunk.  Errors: kInvalidArgument for max_tokens < 3 or
+// overlap not in [0, max_tokens - 2).
+Result<std::vector<Chunk>> chunk_text(const Tokenizer& tokenizer, std::string_view text, int32_t max_tokens,
+                                      int32_t overlap);
+
+}  // namespace pg_semantic::encoder
+
+#endif  // PG_SEMANTIC_ENCODER_TOKENIZER_H

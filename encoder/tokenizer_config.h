@@ -1,0 +1,34 @@
+// A Hugging Face directory's tokenizer files become a WordPieceConfig, as
+// AutoTokenizer's fast tokenizer would have it.
+//
+//   tokenizer.json           wins when it is there: vocabulary, added tokens, normaliser, [CLS] and [SEP]
+//   vocab.txt                else: one piece a line
+//   tokenizer_config.json    do_lower_case, strip_accents, tokenize_chinese_chars (also over
+//                            tokenizer.json's normaliser), special tokens, added_tokens_decoder
+//   special_tokens_map.json, added_tokens.json   of older directories, without added_tokens_decoder
+//
+// Thread safety: functions of their arguments only.
+#ifndef PG_SEMANTIC_ENCODER_TOKENIZER_CONFIG_H
+#define PG_SEMANTIC_ENCODER_TOKENIZER_CONFIG_H
+
+#include <cstdint>
+#include <optional>
+
+#include "encoder/file_reader.h"
+#include "encoder/status.h"
+#include "encoder/tokenizer.h"
+
+namespace pg_semantic::encoder {
+
+// Errors: kNotFound when there is neither tokenizer.json nor vocab.txt;
+// kUnsupported, naming it, for a model, normaliser, pre-tokenizer or
+// post-processor that BERT's tokenizers do not have; kCorrupt, kIoError.
+Result<WordPieceConfig> load_tokenizer_config(const FileReader& files);
+
+// tokenizer_config.json's model_max_length, special tokens included; nullopt
+// when it is absent or stands for "no limit" (transformers writes 1e30).
+Result<std::optional<int32_t>> load_model_max_length(const FileReader& files);
+
+}  // namespace pg_semantic::encoder
+
+#endif  // PG_SEMANTIC_ENCODER_TOKENIZER_CONFIG_H

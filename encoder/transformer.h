@@ -1,0 +1,60 @@
+// The forward pass of DistilBERT and BERT, in fp32.
+//
+// Config (model_config.h), Weights (model_tensors.h) and State are apart: the
+// first two are const and shared, a State is the working memory of one thread.
+//
+// Thread safety: forward() may run on several threads, each with its own State.
+#ifndef PG_SEMANTIC_ENCODER_TRANSFORMER_H
+#define PG_SEMANTIC_ENCODER_TRANSFORMER_H
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "encoder/model.h"
+#include "encoder/model_config.h"
+#include "encoder/model_tensors.h"
+
+namespace pg_semantic::encoder {
+
+// Texts one after the other, without padding.
+struct TokenBatch {
+  std::vector<int32_t> ids;    // of all texts, special tokens included
+  std::vector<size_t> begins;  // where each text begins in ids; ids.size() at the end
+
+  void clear() {
+    ids.clear();
+    begins.assign(1, 0);
+  }
+  [[nodiscard]] size_t texts() const { return begins.size() - 1; }
+  [[nodiscard]] size_t length(size_t text) const { return begins[text + 1] - begins[text]; }
+};
+
+// Memory that grows to the largest batch seen and is used again.
+class TransformerState {
+ public:
+  // After forward(): [tokens, width], the last hidden state.
+  [[nodiscard]] const float* hidden() const { return hidden_.data(); }
+
+ private:
+  friend Status forward(const TransformerConfig& config, const ModelWeights& weights, const TokenBatch& batch,
+                        const Interrupted& interrupted, TransformerState* state);
+
+  std::vector<float> hidden_;           // [tokens, width]
+  std::vector<float> query_key_value_;  // [tokens, 3 width]
+  std::vector<float> context_;          // [tokens, width]
+  std::vector<float> projected_;        // [tokens, width]
+  std::vector<float> feed_forward_;     // [tokens, feed_forward]
+  std::vector<float> scores_;           // [query block, longest text]
+};
+
+// Computes the hidden states of every token of the batch.  `interrupted` may be
+// empty; it is asked between layers.  kCancelled, kInvalidArgument for an id or
+// a length that the model has no embedding for.
+Status forward(const TransformerConfig& config, const ModelWeights& weights, const TokenBatch& batch,
+               const Interrupted& interrupted, TransformerState* state);
+
+}  // namespace pg_semantic::encoder
+
+#endif  // PG_SEMANTIC_ENCODER_TRANSFORMER_H

@@ -1,0 +1,242 @@
+// SQL functions that turn text into vectors, tokens and chunks.
+//
+// None is STRICT, because a NULL model or prompt means a default: each gives NULL
+// or no rows for a NULL content itself.
+#include "extension/server.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "extension/guard.h"
+#include "extension/models.h"
+#include "extension/settings.h"
+#include "extension/vectors.h"
+
+namespace pg_semantic {
+namespace {
+
+const char* optional_text(FunctionCallInfo fcinfo, int number) {
+  return PG_ARGISNULL(number) ? nullptr : text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+int32 required_int(FunctionCallInfo fcinfo, int number, const char* name) {
+  if (PG_ARGISNULL(number))
+    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be NULL", name)));
+  return PG_GETARG_INT32(number);
+}
+
+ReturnSetInfo* begin_rows(FunctionCallInfo fcinfo) {
+  InitMaterializedSRF(fcinfo, 0);
+  return reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+}
+
+void add_row(ReturnSetInfo* rows, Datum* values, bool* nulls) {
+  tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
+}
+
+MemoryContext make_row_context() {
+  return AllocSetContextCreate(CurrentMemoryContext, "pg_semantic row", ALLOCSET_DEFAULT_SIZES);
+}
+
+// Copies a vector's elements out of the C++ frame that owns it.
+template <typename T>
+T* copy_elements(const std::vector<T>& elements) {
+  T* copy = allocate_in_context<T>(elements.size());
+  std::copy(elements.begin(), elements.end(), copy);
+  return copy;
+}
+
+struct TokenList {
+  encoder::Token* tokens;
+  size_t count;
+};
+
+TokenList encode(const LoadedModel* model, std::string_view content) {
+  return guarded([&] {
+    const std::vector<encoder::Token> tokens = model->model->tokenizer().encode(content);
+    return TokenList{copy_elements(tokens), tokens.size()};
+  });
+}
+
+struct HiddenStates {
+  TokenList tokens;
+  float* states;  // tokens.count × width
+  size_t width;
+};
+
+HiddenStates hidden_states(const LoadedModel* model, std::string_view content) {
+  return guarded([&] {
+    encoder::EmbedOptions options;
+    options.threads = choose_threads(INT_MAX);
+    options.interrupted = interrupt_pending;
+    const encoder::TokenEmbeddings found = value_or_throw(model->model->token_embeddings(content, options));
+    return HiddenStates{{copy_elements(found.tokens), found.tokens.size()},
+                        copy_elements(found.states),
+                        static_cast<size_t>(found.width)};
+  });
+}
+
+struct ChunkList {
+  encoder::Chunk* chunks;
+  size_t count;
+};
+
+ChunkList cut(const LoadedModel* model, std::string_view content, int32 max_tokens, int32 overlap) {
+  return guarded([&] {
+    const std::vector<encoder::Chunk> chunks =
+        value_or_throw(encoder::chunk_text(model->model->tokenizer(), content, max_tokens, overlap));
+    return ChunkList{copy_elements(chunks), chunks.size()};
+  });
+}
+
+// Texts of a batch that are embedded, and held in memory, together.
+constexpr int kBatchTexts = 512;
+
+// Rows for contents[start, end): NULL elements give NULL embeddings.
+void add_embeddings(ReturnSetInfo* rows, const LoadedModel* model, const char* prompt, const Datum* contents,
+                    const bool* content_nulls, int start, int end) {
+  const size_t dimensions = static_cast<size_t>(model->model->info().dimensions);
+  auto* texts = static_cast<std::string_view*>(palloc(sizeof(std::string_view) * (end - start)));
+  size_t text_count = 0;
+  for (int i = start; i < end; ++i)
+    if (!content_nulls[i]) texts[text_count++] = text_to_utf8(DatumGetTextPP(contents[i]));
+  auto* embeddings = static_cast<float*>(
+      MemoryContextAllocHuge(CurrentMemoryContext, std::max<size_t>(1, text_count * dimensions * sizeof(float))));
+  embed_texts(model, {texts, text_count}, prompt, embeddings);
+  const float* embedding = embeddings;
+  for (int i = start; i < end; ++i) {
+    Datum values[2] = {Int32GetDatum(i + 1), 0};
+    bool nulls[2] = {false, content_nulls[i]};
+    ArrayType* array = nullptr;
+    if (!content_nulls[i]) {
+      array = make_array({embedding, dimensions});
+      embedding += dimensions;
+      values[1] = PointerGetDatum(array);
+    }
+    add_row(rows, values, nulls);
+    if (array != nullptr) pfree(array);
+  }
+}
+
+}  // namespace
+}  // namespace pg_semantic
+
+using namespace pg_semantic;
+
+PG_SEMANTIC_FUNCTION(pg_semantic_embed) {
+  if (PG_ARGISNULL(0)) PG_RETURN_NULL();
+  const LoadedModel* model = find_model(optional_text(fcinfo, 1));
+  const size_t dimensions = static_cast<size_t>(model->model->info().dimensions);
+  const std::string_view content = text_to_utf8(PG_GETARG_TEXT_PP(0));
+  auto* embedding = static_cast<float*>(palloc(dimensions * sizeof(float)));
+  embed_texts(model, {&content, 1}, optional_text(fcinfo, 2), embedding);
+  PG_RETURN_ARRAYTYPE_P(make_array({embedding, dimensions}));
+}
+
+PG_SEMANTIC_FUNCTION(pg_semantic_embed_batch) {
+  ReturnSetInfo* rows = begin_rows(fcinfo);
+  if (PG_ARGISNULL(0)) return 0;
+  const LoadedModel* model = find_model(optional_text(fcinfo, 1));
+  const char* prompt = optional_text(fcinfo, 2);
+  Datum* contents;
+  bool* nulls;
+  int count;
+  deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &contents, &nulls, &count);
+  MemoryContext batch_context = make_row_context();
+  for (int start = 0; start < count; start += kBatchTexts) {
+    MemoryContext const outer = MemoryContextSwitchTo(batch_context);
+    add_embeddings(rows, model, prompt, contents, nulls, start, std::min(count, start + kBatchTexts));
+    MemoryContextSwitchTo(outer);
+    MemoryContextReset(batch_context);
+  }
+  return 0;
+}
+
+PG_SEMANTIC_FUNCTION(pg_semantic_token_embeddings) {
+  ReturnSetInfo* rows = begin_rows(fcinfo);
+  if (PG_ARGISNULL(0)) return 0;
+  const LoadedModel* model = find_model(optional_text(fcinfo, 1));
+  const HiddenStates found = hidden_states(model, text_to_utf8(PG_GETARG_TEXT_PP(0)));
+  CHECK_FOR_INTERRUPTS();
+  const encoder::Tokenizer& tokenizer = model->model->tokenizer();
+  MemoryContext row_context = make_row_context();
+  for (size_t i = 0; i < found.tokens.count; ++i) {
+    MemoryContext const outer = MemoryContextSwitchTo(row_context);
+    Datum values[3] = {Int32GetDatum(static_cast<int32>(i + 1)),
+                       PointerGetDatum(utf8_to_text(tokenizer.token_text(found.tokens.tokens[i].id))),
+                       PointerGetDatum(make_array({found.states + i * found.width, found.width}))};
+    bool nulls[3] = {};
+    add_row(rows, values, nulls);
+    MemoryContextSwitchTo(outer);
+    MemoryContextReset(row_context);
+  }
+  return 0;
+}
+
+PG_SEMANTIC_FUNCTION(pg_semantic_tokenize) {
+  ReturnSetInfo* rows = begin_rows(fcinfo);
+  if (PG_ARGISNULL(0)) return 0;
+  const LoadedModel* model = find_model(optional_text(fcinfo, 1));
+  const TokenList found = encode(model, text_to_utf8(PG_GETARG_TEXT_PP(0)));
+  const encoder::Tokenizer& tokenizer = model->model->tokenizer();
+  MemoryContext row_context = make_row_context();
+  for (size_t i = 0; i < found.count; ++i) {
+    CHECK_FOR_INTERRUPTS();
+    const encoder::Token& token = found.tokens[i];
+    const bool added = token.char_start < 0;
+    MemoryContext const outer = MemoryContextSwitchTo(row_context);
+    Datum values[5] = {Int32GetDatum(static_cast<int32>(i + 1)), Int32GetDatum(token.id),
+                       PointerGetDatum(utf8_to_text(tokenizer.token_text(token.id))), Int32GetDatum(token.char_start),
+                       Int32GetDatum(token.char_end)};
+    bool nulls[5] = {false, false, false, added, added};
+    add_row(rows, values, nulls);
+    MemoryContextSwitchTo(outer);
+    MemoryContextReset(row_context);
+  }
+  return 0;
+}
+
+PG_SEMANTIC_FUNCTION(pg_semantic_count_tokens) {
+  if (PG_ARGISNULL(0)) PG_RETURN_NULL();
+  const LoadedModel* model = find_model(optional_text(fcinfo, 1));
+  const std::string_view content = text_to_utf8(PG_GETARG_TEXT_PP(0));
+  const size_t count = guarded([&] { return model->model->tokenizer().encode(content).size(); });
+  PG_RETURN_INT32(static_cast<int32>(count));
+}
+
+PG_SEMANTIC_FUNCTION(pg_semantic_chunk) {
+  ReturnSetInfo* rows = begin_rows(fcinfo);
+  if (PG_ARGISNULL(0)) return 0;
+  const int32 max_tokens = required_int(fcinfo, 1, "max_tokens");
+  const int32 overlap = required_int(fcinfo, 2, "overlap");
+  const LoadedModel* model = find_model(optional_text(fcinfo, 3));
+  const std::string_view content = text_to_utf8(PG_GETARG_TEXT_PP(0));
+  const ChunkList found = cut(model, content, max_tokens, overlap);
+  MemoryContext row_context = make_row_context();
+  for (size_t i = 0; i < found.count; ++i) {
+    CHECK_FOR_INTERRUPTS();
+    const encoder::Chunk& chunk = found.chunks[i];
+    MemoryContext const outer = MemoryContextSwitchTo(row_context);
+    Datum values[5] = {
+        Int32GetDatum(static_cast<int32>(i + 1)),
+        PointerGetDatum(utf8_to_text(content.substr(chunk.byte_start, chunk.byte_end - chunk.byte_start))),
+        Int32GetDatum(chunk.char_start), Int32GetDatum(chunk.char_end), Int32GetDatum(chunk.tokens)};
+    bool nulls[5] = {};
+    add_row(rows, values, nulls);
+    MemoryContextSwitchTo(outer);
+    MemoryContextReset(row_context);
+  }
+  return 0;
+}
+
+PG_SEMANTIC_FUNCTION(pg_semantic_similarity) {
+  if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) PG_RETURN_NULL();
+  const LoadedModel* model = find_model(optional_text(fcinfo, 2));
+  const size_t dimensions = static_cast<size_t>(model->model->info().dimensions);
+  const std::string_view contents[2] = {text_to_utf8(PG_GETARG_TEXT_PP(0)), text_to_utf8(PG_GETARG_TEXT_PP(1))};
+  auto* embeddings = static_cast<float*>(palloc(2 * dimensions * sizeof(float)));
+  embed_texts(model, contents, nullptr, embeddings);
+  const double distance = cosine_distance({embeddings, dimensions}, {embeddings + dimensions, dimensions});
+  PG_RETURN_FLOAT4(static_cast<float>(1.0 - distance));
+}

@@ -1,0 +1,181 @@
+// semantic_index_check: does the index hold what the table holds?
+//
+// In order: what the worker's store says of itself; whether every row the
+// snapshot sees is in the index with the content it has now; whether every
+// other entry names a row that is (or was, until VACUUM) in the table and is not
+// visible.  VACUUM is kept out by the lock; reads and writes go on.
+#include "extension/server.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "extension/index_client.h"
+#include "extension/index_functions.h"
+#include "extension/index_metapage.h"
+#include "extension/index_rows.h"
+#include "extension/index_transaction.h"
+
+namespace pg_semantic {
+namespace {
+
+constexpr uint32 kRowsPerPage = 4096;
+
+struct CheckState {
+  ReturnSetInfo* rows;
+  IndexMetapage metapage;
+  index::ListedRow* listed;  // ascending by row
+  bool* matched;
+  size_t count;
+  MemoryContext row_context;
+};
+
+void put_problem(ReturnSetInfo* rows, const char* problem, const index::RowId* row) {
+  ItemPointerData tid;
+  Datum values[2] = {CStringGetTextDatum(problem), Datum(0)};
+  bool nulls[2] = {false, row == nullptr};
+  if (row != nullptr) {
+    set_item_pointer(&tid, *row);
+    values[1] = PointerGetDatum(&tid);
+  }
+  tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
+}
+
+void put_storage_problems(CheckState* check) {
+  char* rest = check_index_storage(check->metapage.generation);
+  while (*rest != '\0') {
+    char* end = std::strchr(rest, '\n');
+    if (end != nullptr) *end = '\0';
+    put_problem(check->rows, rest, nullptr);
+    if (end == nullptr) break;
+    rest = end + 1;
+  }
+}
+
+void list_rows(CheckState* check) {
+  size_t capacity = kRowsPerPage;
+  check->listed = static_cast<index::ListedRow*>(palloc(capacity * sizeof(index::ListedRow)));
+  index::RowId after = 0;
+  uint32 count = 0;
+  do {
+    if (check->count + kRowsPerPage > capacity) {
+      capacity *= 2;
+      check->listed = static_cast<index::ListedRow*>(repalloc_huge(check->listed, capacity * sizeof(index::ListedRow)));
+    }
+    count = list_index_rows(check->metapage.generation, after, check->listed + check->count, kRowsPerPage);
+    check->count += count;
+    if (count > 0) after = check->listed[check->count - 1].row;
+  } while (count == kRowsPerPage);
+  check->matched = static_cast<bool*>(
+      MemoryContextAllocExtended(CurrentMemoryContext, std::max<size_t>(check->count, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+}
+
+void check_visible_row(Relation index, ItemPointer tid, Datum* values, bool* is_null, bool alive, void* argument) {
+  auto* check = static_cast<CheckState*>(argument);
+  CHECK_FOR_INTERRUPTS();
+  const index::RowId row = row_id(tid);
+  const index::ListedRow* begin = check->listed;
+  const index::ListedRow* end = begin + check->count;
+  const index::ListedRow* found = std::lower_bound(
+      begin, end, row, [](const index::ListedRow& listed, index::RowId wanted) { return listed.row < wanted; });
+  if (found == end || found->row != row) {
+    put_problem(check->rows, "row is missing from the index", &row);
+    return;
+  }
+  check->matched[found - begin] = true;
+  MemoryContext before = MemoryContextSwitchTo(check->row_context);
+  const IndexedContent content = read_content(check->metapage, values[0], is_null[0], 0);
+  const bool null_agrees = (content.kind == index::RowKind::kNull) == (found->kind == index::RowKind::kNull);
+  const bool same = null_agrees && (content.kind == index::RowKind::kNull || content.hash == found->hash);
+  MemoryContextSwitchTo(before);
+  MemoryContextReset(check->row_context);
+  if (!same) put_problem(check->rows, "index entry was made from other content than the row's", &row);
+}
+
+void check_visible_rows(CheckState* check, Relation heap, Relation index, Snapshot snapshot) {
+  IndexInfo* info = BuildIndexInfo(index);
+  info->ii_Concurrent = true;  // the scan uses our snapshot
+  info->ii_Unique = false;
+  info->ii_ExclusionOps = nullptr;
+  TableScanDesc scan = table_beginscan_strat(heap, snapshot, 0, nullptr, true, true);
+  table_index_build_scan(heap, index, info, true, false, check_visible_row, check, scan);
+}
+
+// What is wrong with an entry whose row the scan did not meet; nullptr: nothing.
+const char* problem_of_unmet(Relation heap, Snapshot snapshot, BlockNumber blocks, ItemPointer tid) {
+  if (ItemPointerGetBlockNumber(tid) >= blocks) return "index entry points beyond the end of the table";
+  Buffer buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(tid));
+  LockBuffer(buffer, BUFFER_LOCK_SHARE);
+  Page page = BufferGetPage(buffer);
+  const char* problem = nullptr;
+  if (ItemPointerGetOffsetNumber(tid) > PageGetMaxOffsetNumber(page)) {
+    problem = "index entry points to a row that does not exist";
+  } else {
+    ItemId item = PageGetItemId(page, ItemPointerGetOffsetNumber(tid));
+    if (!ItemIdIsUsed(item)) problem = "index entry points to a row that does not exist";
+  }
+  UnlockReleaseBuffer(buffer);
+  if (problem != nullptr) return problem;
+  ItemPointerData copy = *tid;
+  bool all_dead = false;
+  if (table_index_fetch_tuple_check(heap, &copy, snapshot, &all_dead)) {
+    return "index entry points to a row that the index should not hold";
+  }
+  return nullptr;
+}
+
+void check_unmet_entries(CheckState* check, Relation heap, Snapshot snapshot) {
+  const BlockNumber blocks = RelationGetNumberOfBlocks(heap);
+  for (size_t i = 0; i < check->count; ++i) {
+    if (check->matched[i]) continue;
+    CHECK_FOR_INTERRUPTS();
+    ItemPointerData tid;
+    set_item_pointer(&tid, check->listed[i].row);
+    const char* problem = problem_of_unmet(heap, snapshot, blocks, &tid);
+    if (problem != nullptr) put_problem(check->rows, problem, &check->listed[i].row);
+  }
+}
+
+void check_index(CheckState* check, Relation heap, Relation index) {
+  check->metapage = *read_metapage(index);
+  if (check->metapage.generation != 0) {
+    send_pending_rows(check->metapage.generation);
+    put_storage_problems(check);
+  }
+  Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+  if (check->metapage.generation != 0) {
+    list_rows(check);
+  } else {
+    check->listed = nullptr;
+  }
+  check->row_context = AllocSetContextCreate(CurrentMemoryContext, "pg_semantic check row", ALLOCSET_DEFAULT_SIZES);
+  check_visible_rows(check, heap, index, snapshot);
+  check_unmet_entries(check, heap, snapshot);
+  UnregisterSnapshot(snapshot);
+}
+
+}  // namespace
+}  // namespace pg_semantic
+
+PG_SEMANTIC_FUNCTION(pg_semantic_index_check) {
+  using namespace pg_semantic;
+  InitMaterializedSRF(fcinfo, 0);
+  require_index_worker();
+  const Oid index_oid = PG_GETARG_OID(0);
+  const Oid table_oid = IndexGetRelation(index_oid, true);
+  // The table first, as everybody locks them.
+  Relation heap = OidIsValid(table_oid) ? try_relation_open(table_oid, ShareUpdateExclusiveLock) : nullptr;
+  Relation index = open_semantic_index(index_oid, AccessShareLock);
+  if (heap == nullptr || table_oid != index->rd_index->indrelid) {
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the table of index \"%s\" is gone", RelationGetRelationName(index))));
+  }
+  require_select_on_table(table_oid);
+  if (RELATION_IS_OTHER_TEMP(index)) {
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot check a temporary index of another session")));
+  }
+  CheckState check = {};
+  check.rows = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+  check_index(&check, heap, index);
+  relation_close(index, AccessShareLock);
+  relation_close(heap, ShareUpdateExclusiveLock);
+  PG_RETURN_VOID();
+}

@@ -1,0 +1,328 @@
+// The backend's end of the request slots.
+//
+// No C++ object with a destructor lives across a PostgreSQL call here: buffers
+// are palloc'd, the slot is given back by a PG_TRY block or at process exit.
+#include "extension/index_client.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "extension/guard.h"
+#include "extension/index_shared_memory.h"
+#include "extension/settings.h"
+
+namespace pg_semantic {
+namespace {
+
+constexpr int kWorkerStartMilliseconds = 30000;
+constexpr int kAttempts = 5;
+constexpr long kPollMilliseconds = 100;
+
+RequestSlot* held_slot = nullptr;
+
+struct Message {
+  const void* header;
+  size_t header_length;
+  const void* body;
+  size_t body_length;
+};
+
+struct Reply {
+  char* data;  // after the ReplyHeader; palloc'd
+  size_t length;
+};
+
+int32_t my_number() {
+#if PG_VERSION_NUM >= 170000
+  return MyProcNumber;
+#else
+  return MyProc->pgprocno;
+#endif
+}
+
+// Gives the slot back, whoever's turn it is.
+void release_slot() {
+  RequestSlot* slot = held_slot;
+  if (slot == nullptr) return;
+  held_slot = nullptr;
+  SlotState expected = SlotState::kRequest;
+  slot->cancel.store(1);
+  if (slot->state.compare_exchange_strong(expected, SlotState::kAbandoned)) {
+    wake_worker();
+    return;
+  }
+  slot->state.store(SlotState::kFree);
+  ConditionVariableBroadcast(&index_shared_memory()->slot_freed);
+}
+
+void release_slot_at_exit(int code, Datum argument) { release_slot(); }
+
+void wait_for_worker() {
+  IndexSharedMemory* shared = index_shared_memory();
+  if (shared->worker_number.load() >= 0) return;
+  int waited = 0;
+  ConditionVariablePrepareToSleep(&shared->worker_ready);
+  while (shared->worker_number.load() < 0) {
+    ConditionVariableTimedSleep(&shared->worker_ready, kPollMilliseconds, PG_WAIT_EXTENSION);
+    waited += kPollMilliseconds;
+    if (waited >= kWorkerStartMilliseconds) {
+      ConditionVariableCancelSleep();
+      ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                      errmsg("the pg_semantic index worker is not running"),
+                      errdetail("No worker became ready within %d seconds.", kWorkerStartMilliseconds / 1000),
+                      errhint("The server log says why it stopped; it is started again every second.")));
+    }
+  }
+  ConditionVariableCancelSleep();
+}
+
+void claim_slot() {
+  static bool exit_callback_registered = false;
+  if (!exit_callback_registered) {
+    before_shmem_exit(release_slot_at_exit, 0);
+    exit_callback_registered = true;
+  }
+  IndexSharedMemory* shared = index_shared_memory();
+  ConditionVariablePrepareToSleep(&shared->slot_freed);
+  for (;;) {
+    for (RequestSlot& slot : shared->slots) {
+      SlotState expected = SlotState::kFree;
+      if (slot.state.compare_exchange_strong(expected, SlotState::kClaimed)) {
+        slot.backend_number = my_number();
+        slot.cancel.store(0);
+        slot.progress.phase.store(0);
+        slot.progress.done.store(0);
+        slot.progress.total.store(0);
+        held_slot = &slot;
+        ConditionVariableCancelSleep();
+        return;
+      }
+    }
+    ConditionVariableTimedSleep(&shared->slot_freed, kPollMilliseconds, PG_WAIT_EXTENSION);
+  }
+}
+
+void report_build_progress(const RequestSlot* slot) {
+  const uint32_t phase = slot->progress.phase.load();
+  if (phase == 0) return;
+  // Subphase 1 is core's "initializing", 2 the heap scan.
+  const int columns[] = {PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_TOTAL, PROGRESS_CREATEIDX_TUPLES_DONE};
+  const int64 values[] = {static_cast<int64>(phase) + 2, static_cast<int64>(slot->progress.total.load()),
+                          static_cast<int64>(slot->progress.done.load())};
+  pgstat_progress_update_multi_param(3, columns, values);
+}
+
+// Waits for the worker's turn to end.  False: the worker died over it.
+bool wait_for_reply(RequestSlot* slot, bool cancellable, bool show_progress) {
+  for (;;) {
+    const SlotState state = slot->state.load();
+    if (state == SlotState::kReply) return true;
+    if (state == SlotState::kFailed) return false;
+    if (show_progress) report_build_progress(slot);
+    const int events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kPollMilliseconds,
+                                 PG_WAIT_EXTENSION);
+    if (events & WL_LATCH_SET) ResetLatch(MyLatch);
+    if (cancellable) CHECK_FOR_INTERRUPTS();
+  }
+}
+
+void hand_over(RequestSlot* slot) {
+  slot->state.store(SlotState::kRequest);
+  wake_worker();
+}
+
+// Sends the message in parts.  False: the worker died.
+bool send_message(RequestSlot* slot, RequestKind kind, const Message& message, bool cancellable) {
+  const size_t total = message.header_length + message.body_length;
+  size_t sent = 0;
+  do {
+    const size_t part = std::min(kSlotBytes, total - sent);
+    for (size_t i = 0; i < part;) {
+      const size_t position = sent + i;
+      const bool in_header = position < message.header_length;
+      const char* source = in_header ? static_cast<const char*>(message.header) + position
+                                     : static_cast<const char*>(message.body) + (position - message.header_length);
+      const size_t length = std::min(part - i, (in_header ? message.header_length : total) - position);
+      memcpy(slot->data + i, source, length);
+      i += length;
+    }
+    slot->kind = kind;
+    slot->first = sent == 0;
+    sent += part;
+    slot->more = sent < total;
+    slot->length = static_cast<uint32_t>(part);
+    hand_over(slot);
+    if (slot->more != 0 && !wait_for_reply(slot, cancellable, false)) return false;
+  } while (sent < total);
+  return true;
+}
+
+// Receives the reply's parts.  False: the worker died.
+bool receive_reply(RequestSlot* slot, bool cancellable, bool show_progress, char** data, size_t* length) {
+  size_t capacity = 0;
+  *data = nullptr;
+  *length = 0;
+  for (;;) {
+    if (!wait_for_reply(slot, cancellable, show_progress)) return false;
+    const uint32_t part = slot->length;
+    if (part > kSlotBytes) ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+    if (*length + part > capacity) {
+      capacity = std::max(*length + part, capacity * 2);
+      *data = static_cast<char*>(*data == nullptr ? MemoryContextAllocHuge(CurrentMemoryContext, std::max<size_t>(capacity, 1))
+                                                  : repalloc_huge(*data, capacity));
+    }
+    if (part > 0) memcpy(*data + *length, slot->data, part);
+    *length += part;
+    if (slot->more == 0) return true;
+    slot->first = 0;
+    slot->more = 0;
+    slot->length = 0;
+    hand_over(slot);
+  }
+}
+
+[[noreturn]] void raise_reply_error(uint32_t code, const char* data, size_t length) {
+  const char* texts[3] = {"", "", ""};
+  size_t position = 0;
+  for (auto& text : texts) {
+    if (position >= length) break;
+    text = data + position;
+    position += strnlen(text, length - position) + 1;
+  }
+  // The last text is ended by a NUL, or the reply is refused as a whole.
+  if (length == 0 || data[length - 1] != '\0') {
+    ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+  }
+  ereport(ERROR, (errcode(sqlstate_of(static_cast<StatusCode>(code))), errmsg("%s", texts[0]),
+                  texts[1][0] == '\0' ? 0 : errdetail("%s", texts[1]), texts[2][0] == '\0' ? 0 : errhint("%s", texts[2])));
+}
+
+// One request and its reply.  `cancellable` false: the wait for the reply is
+// not interrupted, because the caller must know that the change is applied.
+Reply request(RequestKind kind, const Message& message, bool cancellable, bool show_progress = false) {
+  require_index_worker();
+  char* data = nullptr;
+  size_t length = 0;
+  bool done = false;
+  for (int attempt = 0; attempt < kAttempts && !done; ++attempt) {
+    wait_for_worker();
+    claim_slot();
+    PG_TRY();
+    {
+      done = send_message(held_slot, kind, message, cancellable) &&
+             receive_reply(held_slot, cancellable, show_progress, &data, &length);
+    }
+    PG_FINALLY();
+    {
+      release_slot();
+    }
+    PG_END_TRY();
+  }
+  if (!done) {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("the pg_semantic index worker stopped while it worked on the request"),
+                    errdetail("The request was sent %d times.", kAttempts),
+                    errhint("The server log says why the worker stopped.")));
+  }
+  ReplyHeader header;
+  if (length < sizeof(header)) ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+  memcpy(&header, data, sizeof(header));
+  const Reply reply = {data + sizeof(header), length - sizeof(header)};
+  if (header.status_code != static_cast<uint32_t>(StatusCode::kOk)) {
+    CHECK_FOR_INTERRUPTS();
+    raise_reply_error(header.status_code, reply.data, reply.length);
+  }
+  return reply;
+}
+
+template <typename T>
+T read_reply(const Reply& reply) {
+  T value;
+  if (reply.length < sizeof(T)) ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+  memcpy(&value, reply.data, sizeof(T));
+  return value;
+}
+
+}  // namespace
+
+void require_index_worker() {
+  if (RecoveryInProgress()) {
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("semantic indexes cannot be used during recovery"),
+                    errdetail("The index is kept by a worker that runs on the primary only."),
+                    errhint("Send the query to the primary, or SET enable_indexscan = off.")));
+  }
+  if (index_shared_memory() == nullptr) {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("semantic indexes need pg_semantic to be preloaded"),
+                    errdetail("The server was started without pg_semantic in shared_preload_libraries."),
+                    errhint("Add pg_semantic to shared_preload_libraries in postgresql.conf and restart the server.")));
+  }
+}
+
+void apply_index_change(std::span<const std::byte> change, bool sync) {
+  // No row may be in the index whose heap tuple a crash could still take back:
+  // its TID could come to name another row.
+  if (!XLogRecPtrIsInvalid(XactLastRecEnd)) XLogFlush(XactLastRecEnd);
+  const ApplyHeader header = {sync && enableFsync ? 1u : 0u, 0};
+  pfree(request(RequestKind::kApply, {&header, sizeof(header), change.data(), change.size()}, false).data -
+        sizeof(ReplyHeader));
+}
+
+void sync_index_changes() {
+  if (enableFsync) request(RequestKind::kSync, {nullptr, 0, nullptr, 0}, false);
+}
+
+ScanHits search_index(index::GenerationId generation, std::span<const float> query, uint32_t k) {
+  const SearchHeader header = {generation, static_cast<uint32_t>(query.size()), k,
+                               static_cast<float>(settings.recall), static_cast<uint32_t>(settings.max_candidates)};
+  const Reply reply =
+      request(RequestKind::kSearch, {&header, sizeof(header), query.data(), query.size_bytes()}, true);
+  const auto found = read_reply<SearchReply>(reply);
+  const size_t bytes = static_cast<size_t>(found.hits) * sizeof(index::SearchHit);
+  if (reply.length != sizeof(found) + bytes) {
+    ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+  }
+  // palloc'd data begins MAXALIGNed, and both headers are multiples of 8 bytes: the hits lie aligned in it.
+  static_assert(sizeof(ReplyHeader) % 8 == 0 && sizeof(SearchReply) % 8 == 0 && alignof(index::SearchHit) <= 8);
+  return {reinterpret_cast<index::SearchHit*>(reply.data + sizeof(found)), found.hits, found.exhausted != 0};
+}
+
+uint32_t list_index_rows(index::GenerationId generation, index::RowId after, index::ListedRow* rows, uint32_t limit) {
+  const ListRowsHeader header = {generation, after, limit, 0};
+  const Reply reply = request(RequestKind::kListRows, {&header, sizeof(header), nullptr, 0}, true);
+  const size_t count = reply.length / sizeof(index::ListedRow);
+  if (count > limit) ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+  memcpy(static_cast<void*>(rows), reply.data, count * sizeof(index::ListedRow));
+  pfree(reply.data - sizeof(ReplyHeader));
+  return static_cast<uint32_t>(count);
+}
+
+void finish_index_build(index::GenerationId generation) {
+  const GenerationHeader header = {generation};
+  request(RequestKind::kFinishBuild, {&header, sizeof(header), nullptr, 0}, true, true);
+}
+
+StatisticsReply index_statistics(index::GenerationId generation) {
+  const GenerationHeader header = {generation};
+  return read_reply<StatisticsReply>(request(RequestKind::kStatistics, {&header, sizeof(header), nullptr, 0}, true));
+}
+
+float measure_index_recall(index::GenerationId generation, uint32_t k, uint32_t samples) {
+  const MeasureRecallHeader header = {generation, k, samples, static_cast<float>(settings.recall), 0};
+  return read_reply<float>(request(RequestKind::kMeasureRecall, {&header, sizeof(header), nullptr, 0}, true));
+}
+
+const index::GenerationId* list_index_generations(Oid database, Oid index, uint32_t* count) {
+  const IndexHeader header = {database, index};
+  const Reply reply = request(RequestKind::kListGenerations, {&header, sizeof(header), nullptr, 0}, true);
+  *count = static_cast<uint32_t>(reply.length / sizeof(index::GenerationId));
+  return reinterpret_cast<const index::GenerationId*>(reply.data);
+}
+
+char* check_index_storage(index::GenerationId generation) {
+  const GenerationHeader header = {generation};
+  const Reply reply = request(RequestKind::kCheck, {&header, sizeof(header), nullptr, 0}, true);
+  return pnstrdup(reply.data, reply.length);
+}
+
+}  // namespace pg_semantic

@@ -1,0 +1,232 @@
+// SQL functions about an index: statistics, recall, search.
+#include "extension/server.h"
+
+extern "C" {
+#include "utils/regproc.h"
+#include "utils/ruleutils.h"
+}
+
+#include "extension/index_client.h"
+#include "extension/index_functions.h"
+#include "extension/index_metapage.h"
+#include "extension/index_options.h"
+#include "extension/index_shared_memory.h"
+#include "extension/index_transaction.h"
+#include "extension/models.h"
+#include "extension/semantic_query.h"
+
+namespace pg_semantic {
+namespace {
+
+const char* metric_name(uint8 metric) {
+  switch (static_cast<index::Metric>(metric)) {
+    case index::Metric::kL2:
+      return "l2";
+    case index::Metric::kInnerProduct:
+      return "inner product";
+    default:
+      return "cosine";
+  }
+}
+
+const char* codec_name(uint8 codec) {
+  switch (static_cast<index::Codec>(codec)) {
+    case index::Codec::kF32:
+      return "f32";
+    case index::Codec::kF16:
+      return "f16";
+    default:
+      return "sq8";
+  }
+}
+
+// Why the index cannot be asked, or nullptr.
+const char* obstacle(Relation index, const IndexMetapage& metapage) {
+  if (metapage.magic != kMetapageMagic || metapage.version != kMetapageVersion) return "damaged";
+  if (metapage.database_oid != MyDatabaseId) return "copied from another database";
+  if (RecoveryInProgress()) return "in recovery";
+  if (index_shared_memory() == nullptr) return "not preloaded";
+  return nullptr;
+}
+
+}  // namespace
+
+Relation open_semantic_index(Oid index, LOCKMODE lock) {
+  Relation relation = relation_open(index, lock);
+  if (relation->rd_rel->relkind != RELKIND_INDEX || relation->rd_rel->relam != semantic_access_method()) {
+    ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                    errmsg("\"%s\" is not a semantic index", RelationGetRelationName(relation)),
+                    relation->rd_rel->relkind == RELKIND_PARTITIONED_INDEX
+                        ? errhint("Name the index of one of the partitions.")
+                        : errhint("The view semantic_indexes lists the semantic indexes.")));
+  }
+  return relation;
+}
+
+void require_select_on_table(Oid table) {
+  const AclResult allowed = pg_class_aclcheck(table, GetUserId(), ACL_SELECT);
+  if (allowed != ACLCHECK_OK) aclcheck_error(allowed, OBJECT_TABLE, get_rel_name(table));
+}
+
+namespace {
+
+// One row of the view semantic_indexes, after the catalog columns.
+void put_statistics(ReturnSetInfo* rows, Relation index) {
+  const IndexMetapage metapage = peek_metapage(index);
+  const char* hindrance = obstacle(index, metapage);
+  Datum values[10] = {};
+  bool nulls[10] = {};
+  const bool readable = metapage.magic == kMetapageMagic && metapage.version == kMetapageVersion;
+  nulls[0] = !readable || metapage.embeds_text == 0;
+  if (!nulls[0]) values[0] = CStringGetTextDatum(metapage.model);
+  uint32 dimensions = metapage.dimensions;
+  const char* state = hindrance;
+  if (hindrance == nullptr && metapage.generation != 0) {
+    const StatisticsReply found = index_statistics(metapage.generation);
+    dimensions = found.dimensions;
+    values[4] = Int64GetDatum(static_cast<int64>(found.vectors));
+    values[5] = Int64GetDatum(static_cast<int64>(count_pending_rows(metapage.generation)));
+    values[6] = Int32GetDatum(static_cast<int32>(found.lists));
+    values[7] = Int64GetDatum(static_cast<int64>(found.bytes) + BLCKSZ * static_cast<int64>(RelationGetNumberOfBlocks(index)));
+    values[8] = Int64GetDatum(static_cast<int64>(found.memory_bytes));
+    state = found.building != 0 ? "building" : index->rd_index->indisvalid ? "ready" : "invalid";
+  } else if (hindrance == nullptr) {
+    values[4] = values[5] = Int64GetDatum(0);
+    values[6] = Int32GetDatum(0);
+    values[7] = Int64GetDatum(BLCKSZ);
+    values[8] = Int64GetDatum(0);
+    state = "ready";
+  } else {
+    for (int i = 4; i <= 8; ++i) nulls[i] = true;
+  }
+  nulls[1] = dimensions == 0 || !readable;
+  values[1] = Int32GetDatum(static_cast<int32>(dimensions));
+  nulls[2] = nulls[3] = !readable;
+  if (readable) {
+    values[2] = CStringGetTextDatum(metric_name(metapage.metric));
+    values[3] = CStringGetTextDatum(codec_name(metapage.codec));
+  }
+  values[9] = CStringGetTextDatum(state);
+  tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
+}
+
+// The index of the model that made the index's vectors, or the setting's model
+// for an index over ready vectors.
+const char* model_name_of(const IndexMetapage& metapage) {
+  return metapage.embeds_text != 0 ? find_model_by_fingerprint(metapage.fingerprint, false)->name.c_str() : nullptr;
+}
+
+// SELECT ctid, distance, content of the k nearest rows of an index's table.
+// With row security, privileges and visibility of the caller, since it is the caller's query.
+Oid semantic_query_type() {
+  return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("semantic_query"),
+                         ObjectIdGetDatum(semantic_schema()));
+}
+
+char* search_statement(Relation index, const IndexMetapage& metapage) {
+  const Oid table = index->rd_index->indrelid;
+  const char* schema = quote_identifier(get_namespace_name(semantic_schema()));
+  const char* content = TextDatumGetCString(DirectFunctionCall3(
+      pg_get_indexdef_ext, ObjectIdGetDatum(RelationGetRelid(index)), Int16GetDatum(1), BoolGetDatum(false)));
+  const char* name = "<=>";
+  if (metapage.metric == static_cast<uint8>(index::Metric::kL2)) name = "<->";
+  if (metapage.metric == static_cast<uint8>(index::Metric::kInnerProduct)) name = "<#>";
+  StringInfoData statement;
+  initStringInfo(&statement);
+  appendStringInfo(&statement, "SELECT ctid, %s OPERATOR(%s.%s) $1, %s FROM ONLY %s", content, schema, name,
+                   metapage.embeds_text != 0 ? psprintf("(%s)::pg_catalog.text", content) : "NULL::pg_catalog.text",
+                   quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), get_rel_name(table)));
+  bool no_predicate = false;
+  const Datum predicate = SysCacheGetAttr(INDEXRELID, index->rd_indextuple, Anum_pg_index_indpred, &no_predicate);
+  // A row without content is near to nothing.
+  appendStringInfo(&statement, " WHERE %s IS NOT NULL", content);
+  if (!no_predicate) {
+    const Datum text_form = DirectFunctionCall2(pg_get_expr, predicate, ObjectIdGetDatum(table));
+    appendStringInfo(&statement, " AND (%s)", TextDatumGetCString(text_form));
+  }
+  appendStringInfo(&statement, " ORDER BY %s OPERATOR(%s.%s) $1 LIMIT $2", content, schema, name);
+  return statement.data;
+}
+
+void put_search_rows(ReturnSetInfo* rows, const char* statement, Oid query_type, Datum query, int32 k) {
+  if (SPI_connect() != SPI_OK_CONNECT) elog(ERROR, "SPI_connect failed");
+  Oid types[2] = {query_type, INT8OID};
+  Datum arguments[2] = {query, Int64GetDatum(k)};
+  if (SPI_execute_with_args(statement, 2, types, arguments, nullptr, true, 0) != SPI_OK_SELECT) {
+    elog(ERROR, "SPI_execute_with_args failed");
+  }
+  for (uint64 i = 0; i < SPI_processed; ++i) {
+    Datum values[4];
+    bool nulls[4];
+    HeapTuple tuple = SPI_tuptable->vals[i];
+    values[0] = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &nulls[0]);
+    values[1] = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &nulls[1]);
+    values[3] = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 3, &nulls[3]);
+    nulls[2] = nulls[1];
+    values[2] = nulls[1] ? Datum(0) : Float4GetDatum(static_cast<float4>(1.0 - DatumGetFloat8(values[1])));
+    tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
+  }
+  SPI_finish();
+}
+
+}  // namespace
+}  // namespace pg_semantic
+
+using namespace pg_semantic;
+
+PG_SEMANTIC_FUNCTION(pg_semantic_index_statistics) {
+  InitMaterializedSRF(fcinfo, 0);
+  auto* rows = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+  Relation index = try_relation_open(PG_GETARG_OID(0), AccessShareLock);
+  if (index == nullptr) PG_RETURN_VOID();
+  const bool ours = index->rd_rel->relkind == RELKIND_INDEX && index->rd_rel->relam == semantic_access_method();
+  if (ours && !RELATION_IS_OTHER_TEMP(index) && RelationGetNumberOfBlocks(index) > 0) put_statistics(rows, index);
+  relation_close(index, AccessShareLock);
+  PG_RETURN_VOID();
+}
+
+PG_SEMANTIC_FUNCTION(pg_semantic_index_recall) {
+  const int32 k = PG_GETARG_INT32(1);
+  const int32 samples = PG_GETARG_INT32(2);
+  if (k < 1 || k > 10000) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("k must be between 1 and 10000, not %d", k)));
+  }
+  if (samples < 1 || samples > 100000) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("samples must be between 1 and 100000, not %d", samples)));
+  }
+  require_index_worker();
+  Relation index = open_semantic_index(PG_GETARG_OID(0), AccessShareLock);
+  require_select_on_table(index->rd_index->indrelid);
+  const IndexMetapage metapage = *read_metapage(index);
+  float recall = get_float4_nan();
+  if (metapage.generation != 0) {
+    send_pending_rows(metapage.generation);
+    recall = measure_index_recall(metapage.generation, static_cast<uint32_t>(k), static_cast<uint32_t>(samples));
+  }
+  relation_close(index, AccessShareLock);
+  if (recall != recall) PG_RETURN_NULL();
+  PG_RETURN_FLOAT4(recall);
+}
+
+PG_SEMANTIC_FUNCTION(pg_semantic_search) {
+  InitMaterializedSRF(fcinfo, 0);
+  auto* rows = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+  if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) PG_RETURN_VOID();
+  if (!PG_ARGISNULL(3)) {
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("reranking is not supported yet"),
+                    errhint("Leave rerank_model out.")));
+  }
+  if (PG_ARGISNULL(2) || PG_GETARG_INT32(2) < 1) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("k must be at least 1")));
+  }
+  Relation index = open_semantic_index(PG_GETARG_OID(0), AccessShareLock);
+  const IndexMetapage metapage = *read_metapage(index);
+  const SemanticQuery* query = make_semantic_query(PG_GETARG_TEXT_PP(1), model_name_of(metapage), nullptr);
+  const char* statement = search_statement(index, metapage);
+  const bool embeds_text = metapage.embeds_text != 0;
+  const Oid query_type = embeds_text ? semantic_query_type() : FLOAT4ARRAYOID;
+  const Datum argument = embeds_text ? PointerGetDatum(query) : PointerGetDatum(make_array(query_embedding(query)));
+  put_search_rows(rows, statement, query_type, argument, PG_GETARG_INT32(2));
+  relation_close(index, AccessShareLock);
+  PG_RETURN_VOID();
+}

@@ -1,0 +1,94 @@
+#include "extension/index_metapage.h"
+
+#include <cstring>
+
+#include "extension/index_options.h"
+#include "extension/models.h"
+
+namespace pg_semantic {
+
+IndexMetapage peek_metapage(Relation index) {
+  Buffer buffer = ReadBuffer(index, 0);
+  LockBuffer(buffer, BUFFER_LOCK_SHARE);
+  IndexMetapage metapage;
+  std::memcpy(&metapage, PageGetContents(BufferGetPage(buffer)), sizeof(metapage));
+  UnlockReleaseBuffer(buffer);
+  metapage.model[NAMEDATALEN - 1] = '\0';
+  metapage.fingerprint[sizeof(metapage.fingerprint) - 1] = '\0';
+  return metapage;
+}
+
+const IndexMetapage* read_metapage(Relation index) {
+  if (index->rd_amcache != nullptr) return static_cast<const IndexMetapage*>(index->rd_amcache);
+  const IndexMetapage metapage = peek_metapage(index);
+  if (metapage.magic != kMetapageMagic || metapage.version != kMetapageVersion) {
+    ereport(ERROR, (errcode(ERRCODE_INDEX_CORRUPTED),
+                    errmsg("metapage of index \"%s\" is not one of pg_semantic", RelationGetRelationName(index)),
+                    errdetail("Found magic number %08X, version %u; expected %08X, version %u.", metapage.magic,
+                              metapage.version, kMetapageMagic, kMetapageVersion),
+                    errhint("REINDEX INDEX %s.", RelationGetRelationName(index))));
+  }
+  if (metapage.database_oid != MyDatabaseId) {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("index \"%s\" belongs to another database", RelationGetRelationName(index)),
+                    errdetail("It was copied with its database from the one with OID %u.", metapage.database_oid),
+                    errhint("REINDEX INDEX %s.", RelationGetRelationName(index))));
+  }
+  // Generation 0 is about to change; everything else stays until the next build.
+  if (metapage.generation == 0) {
+    auto* copy = static_cast<IndexMetapage*>(palloc(sizeof(metapage)));
+    *copy = metapage;
+    return copy;
+  }
+  index->rd_amcache = MemoryContextAlloc(index->rd_indexcxt, sizeof(metapage));
+  std::memcpy(index->rd_amcache, &metapage, sizeof(metapage));
+  return static_cast<const IndexMetapage*>(index->rd_amcache);
+}
+
+void write_metapage(Relation index, ForkNumber fork, const IndexMetapage& metapage) {
+  const bool extend = RelationGetNumberOfBlocksInFork(index, fork) == 0;
+  Buffer buffer = ReadBufferExtended(index, fork, extend ? P_NEW : 0, RBM_NORMAL, nullptr);
+  LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+  // The init fork is logged even though the relation is not.
+  const bool logged = RelationNeedsWAL(index) || fork == INIT_FORKNUM;
+  START_CRIT_SECTION();
+  Page page = BufferGetPage(buffer);
+  PageInit(page, BufferGetPageSize(buffer), 0);
+  std::memcpy(PageGetContents(page), &metapage, sizeof(metapage));
+  auto* header = reinterpret_cast<PageHeader>(page);
+  header->pd_lower = static_cast<LocationIndex>(PageGetContents(page) + sizeof(metapage) - static_cast<char*>(page));
+  MarkBufferDirty(buffer);
+  if (logged) log_newpage_buffer(buffer, true);
+  END_CRIT_SECTION();
+  UnlockReleaseBuffer(buffer);
+  if (index->rd_amcache != nullptr) {
+    pfree(index->rd_amcache);
+    index->rd_amcache = nullptr;
+  }
+}
+
+IndexMetapage describe_index(Relation index, const LoadedModel** model) {
+  IndexMetapage metapage = {};
+  metapage.magic = kMetapageMagic;
+  metapage.version = kMetapageVersion;
+  metapage.database_oid = MyDatabaseId;
+  const OpclassKind kind = opclass_kind(index);
+  metapage.metric = static_cast<uint8>(metric_of(kind));
+  metapage.codec = static_cast<uint8>(codec_option(index));
+  metapage.embeds_text = kind == OpclassKind::kText ? 1 : 0;
+  *model = nullptr;
+  if (kind == OpclassKind::kText) {
+    const LoadedModel* found = find_model(model_option(index));
+    lock_model(found->fingerprint.c_str(), false);
+    metapage.dimensions = static_cast<uint32>(found->model->info().dimensions);
+    strlcpy(metapage.model, found->name.c_str(), sizeof(metapage.model));
+    strlcpy(metapage.fingerprint, found->fingerprint.c_str(), sizeof(metapage.fingerprint));
+    *model = found;
+  } else if (model_option(index) != nullptr) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"model\" does not apply to a real[] column"),
+                    errdetail("Vectors are indexed as they are.")));
+  }
+  return metapage;
+}
+
+}  // namespace pg_semantic

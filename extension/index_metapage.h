@@ -1,0 +1,53 @@
+// Block 0 of a semantic index: what the index is, and which generation of the
+// worker's store holds its rows.
+//
+// An ordinary WAL-logged page, the only one the index has.  It is written by a
+// build, by the first row after an unlogged index was reset, and never else, so
+// the relation cache keeps a copy of it (dropped with every relcache
+// invalidation, which a new build causes).
+#ifndef PG_SEMANTIC_EXTENSION_INDEX_METAPAGE_H
+#define PG_SEMANTIC_EXTENSION_INDEX_METAPAGE_H
+
+#include "extension/server.h"
+
+#include "index/engine.h"
+
+namespace pg_semantic {
+
+inline constexpr uint32 kMetapageMagic = 0x50475345;  // "PGSE"
+inline constexpr uint32 kMetapageVersion = 1;
+
+// On disk.
+struct IndexMetapage {
+  uint32 magic;
+  uint32 version;
+  uint64 generation;  // 0: no row since the index was made or reset
+  Oid database_oid;   // of the database it was built in: a copied template differs
+  uint32 dimensions;  // of the model; 0 for real[] columns (the first row decides)
+  uint8 metric;       // index::Metric
+  uint8 codec;        // index::Codec
+  uint8 embeds_text;  // 1: text column, 0: real[]
+  uint8 reserved[5];
+  char model[NAMEDATALEN];  // its name at build time; "" for real[]
+  char fingerprint[65];     // "" for real[]
+};
+
+// The cached copy, checked; ERROR with a HINT when it is damaged (XX002), or
+// was copied with its database and so belongs to another one (55000).
+const IndexMetapage* read_metapage(Relation index);
+
+// The page as it is on disk, unchecked: for those who must not fail over it.
+// The index has at least one block.
+IndexMetapage peek_metapage(Relation index);
+
+// Replaces the page, or adds it to an empty fork.
+void write_metapage(Relation index, ForkNumber fork, const IndexMetapage& metapage);
+
+// What a build of this index would write, without a generation: its operator
+// class, its options, and the model (nullptr for real[]).
+struct LoadedModel;
+IndexMetapage describe_index(Relation index, const LoadedModel** model);
+
+}  // namespace pg_semantic
+
+#endif  // PG_SEMANTIC_EXTENSION_INDEX_METAPAGE_H

@@ -1,0 +1,125 @@
+#include "extension/index_rows.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "extension/guard.h"
+#include "extension/index_client.h"
+#include "extension/models.h"
+#include "extension/vectors.h"
+
+namespace pg_semantic {
+namespace {
+
+// One message to the worker: enough texts to keep every thread of the encoder
+// busy, few enough to hold in memory twice.
+constexpr size_t kBatchRows = 1024;
+constexpr size_t kBatchVectorBytes = 4 << 20;
+
+index::ContentHash to_content_hash(const ContentHashBytes& bytes) {
+  index::ContentHash hash;
+  std::memcpy(hash.data(), bytes.data(), hash.size());
+  return hash;
+}
+
+bool is_zero(std::span<const float> vector) {
+  return std::all_of(vector.begin(), vector.end(), [](float value) { return value == 0.0F; });
+}
+
+// The embeddings of the batch's texts, in their order.
+std::vector<float> embed_batch(std::span<const IndexRow> batch, const LoadedModel* model) {
+  std::vector<std::string_view> texts;
+  for (const IndexRow& row : batch) {
+    if (row.kind == index::RowKind::kVector && row.vector.empty()) texts.push_back(row.text);
+  }
+  if (texts.empty()) return {};
+  std::vector<float> embeddings(texts.size() * static_cast<size_t>(model->model->info().dimensions));
+  call_server([&] { embed_texts(model, texts, nullptr, embeddings.data()); });
+  return embeddings;
+}
+
+void send_batch(index::GenerationId generation, const LoadedModel* model, std::span<const IndexRow> batch) {
+  const std::vector<float> embeddings = embed_batch(batch, model);
+  const size_t dimensions = model == nullptr ? 0 : static_cast<size_t>(model->model->info().dimensions);
+  std::vector<index::RowChange> changes;
+  changes.reserve(batch.size());
+  size_t next = 0;
+  for (const IndexRow& row : batch) {
+    index::RowChange change;
+    change.row = row.row;
+    change.kind = row.kind;
+    change.hash = row.hash;
+    if (row.kind == index::RowKind::kVector) {
+      if (row.vector.empty()) {
+        change.vector = std::span(embeddings).subspan(next, dimensions);
+        next += dimensions;
+        // A model may give a zero vector (all tokens outside the mean); it has no direction.
+        if (is_zero(change.vector)) {
+          change.kind = index::RowKind::kNoDirection;
+          change.vector = {};
+        }
+      } else {
+        change.vector = row.vector;
+      }
+    }
+    changes.push_back(change);
+  }
+  const std::vector<std::byte> bytes = index::encode_insert(generation, changes);
+  call_server([&] { apply_index_change(bytes, false); });
+}
+
+}  // namespace
+
+IndexedContent read_content(const IndexMetapage& metapage, Datum value, bool is_null, uint32 dimensions) {
+  IndexedContent content = {};
+  if (is_null) {
+    content.kind = index::RowKind::kNull;
+    return content;
+  }
+  content.kind = index::RowKind::kVector;
+  if (metapage.embeds_text != 0) {
+    const text* value_text = DatumGetTextPP(value);
+    content.hash = to_content_hash(
+        content_hash(std::string_view(VARDATA_ANY(value_text), static_cast<size_t>(VARSIZE_ANY_EXHDR(value_text)))));
+    content.text = text_to_utf8(value_text);
+    return content;
+  }
+  content.vector = vector_from_array(DatumGetArrayTypeP(value));
+  content.hash = to_content_hash(content_hash(content.vector));
+  if (dimensions != 0 && content.vector.size() != dimensions) {
+    ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+                    errmsg("expected %u dimensions, not %zu", dimensions, content.vector.size()),
+                    errdetail("The vectors of one index all have the same number of dimensions.")));
+  }
+  if (metapage.metric == static_cast<uint8>(index::Metric::kCosine) && is_zero(content.vector)) {
+    content.kind = index::RowKind::kNoDirection;
+    content.vector = {};
+  }
+  return content;
+}
+
+IndexRow make_row(index::RowId row, const IndexedContent& content) {
+  IndexRow made;
+  made.row = row;
+  made.kind = content.kind;
+  made.hash = content.hash;
+  made.text.assign(content.text);
+  made.vector.assign(content.vector.begin(), content.vector.end());
+  return made;
+}
+
+void send_rows(index::GenerationId generation, const char* fingerprint, std::span<const IndexRow> rows) {
+  const LoadedModel* model = fingerprint[0] == '\0' ? nullptr : find_model_by_fingerprint(fingerprint, false);
+  guarded([&] {
+    for (size_t begin = 0; begin < rows.size();) {
+      const size_t width = model == nullptr ? rows[begin].vector.size() : model->model->info().dimensions;
+      const size_t limit = std::clamp<size_t>(kBatchVectorBytes / (std::max<size_t>(width, 1) * sizeof(float)), 1, kBatchRows);
+      const size_t count = std::min(limit, rows.size() - begin);
+      send_batch(generation, model, rows.subspan(begin, count));
+      begin += count;
+      call_server([] { CHECK_FOR_INTERRUPTS(); });
+    }
+  });
+}
+
+}  // namespace pg_semantic

@@ -1,0 +1,58 @@
+// Rows on their way into an index: from a Datum to a change the worker applies.
+#ifndef PG_SEMANTIC_EXTENSION_INDEX_ROWS_H
+#define PG_SEMANTIC_EXTENSION_INDEX_ROWS_H
+
+#include "extension/server.h"
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "extension/index_metapage.h"
+#include "index/engine.h"
+
+namespace pg_semantic {
+
+// A row that waits.  Owns its content: UTF-8 text that is still to be
+// embedded, or a vector that is ready.
+struct IndexRow {
+  index::RowId row = 0;
+  SubTransactionId subtransaction = InvalidSubTransactionId;
+  index::RowKind kind = index::RowKind::kVector;
+  index::ContentHash hash{};
+  std::string text;
+  std::vector<float> vector;
+
+  [[nodiscard]] size_t bytes() const { return sizeof(*this) + text.size() + vector.size() * sizeof(float); }
+};
+
+// What an indexed Datum holds, in palloc'd memory.
+struct IndexedContent {
+  index::RowKind kind;
+  index::ContentHash hash;
+  std::string_view text;
+  std::span<const float> vector;
+};
+
+inline index::RowId row_id(ItemPointer tid) {
+  return static_cast<index::RowId>(ItemPointerGetBlockNumber(tid)) << 16 | ItemPointerGetOffsetNumber(tid);
+}
+inline void set_item_pointer(ItemPointer tid, index::RowId row) {
+  ItemPointerSet(tid, static_cast<BlockNumber>(row >> 16), static_cast<OffsetNumber>(row & 0xFFFF));
+}
+
+// Detoasts and checks the column's value.  Errors of vector_from_array; 22000
+// when `dimensions` is not 0 and the vector has another number.
+IndexedContent read_content(const IndexMetapage& metapage, Datum value, bool is_null, uint32 dimensions);
+
+// An owning copy.  May throw; call inside guarded().
+IndexRow make_row(index::RowId row, const IndexedContent& content);
+
+// Embeds what is text, in batches, and applies the rows to the generation.
+// Raises errors (no exception leaves it); some rows may then be applied already.
+void send_rows(index::GenerationId generation, const char* fingerprint, std::span<const IndexRow> rows);
+
+}  // namespace pg_semantic
+
+#endif  // PG_SEMANTIC_EXTENSION_INDEX_ROWS_H

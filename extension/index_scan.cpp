@@ -1,0 +1,218 @@
+// Returns rows nearest first, as many as are asked for.
+//
+// The executor does not say how many rows it wants, so the scan asks the worker
+// for the first kFirstRows and, each time they run out, for several times as
+// many, without those it has returned: all work together stays within a small
+// multiple of the last search.  The last one holds every row, those without a
+// direction (distance NaN) and those that are NULL at its end, as a sort has them.
+//
+// The worker's rows may include ones this snapshot may not see; the executor
+// checks that in the heap.  It cannot happen that a row's TID names another,
+// visible row: VACUUM would have to remove it first, which our snapshot prevents.
+#include "extension/index_scan.h"
+
+extern "C" {
+#include "common/hashfn.h"
+}
+
+#include <algorithm>
+#include <cmath>
+
+#include "extension/index_client.h"
+#include "extension/index_distance_cache.h"
+#include "extension/index_metapage.h"
+#include "extension/index_rows.h"
+#include "extension/index_transaction.h"
+#include "extension/semantic_query.h"
+#include "extension/vectors.h"
+
+namespace {
+
+uint32 hash_row(uint64 row) { return static_cast<uint32>(pg_semantic::index::RowId{row} * 0x9E3779B97F4A7C15ULL >> 32); }
+
+}  // namespace
+
+// A set of row ids, from PostgreSQL's own hash table template.
+extern "C" {
+typedef struct ReturnedRow {
+  uint64 row;
+  char status;
+} ReturnedRow;
+#define Min(x, y) ((x) < (y) ? (x) : (y))  // what extension/server.h took back
+#define Max(x, y) ((x) > (y) ? (x) : (y))
+#define SH_PREFIX returned_rows
+#define SH_ELEMENT_TYPE ReturnedRow
+#define SH_KEY_TYPE uint64
+#define SH_KEY row
+#define SH_HASH_KEY(table, key) hash_row(key)
+#define SH_EQUAL(table, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+#undef Min
+#undef Max
+}
+
+namespace pg_semantic {
+namespace {
+
+constexpr uint32_t kFirstRows = 128;
+constexpr uint32_t kGrowth = 8;
+
+struct ScanState {
+  MemoryContext context;       // of the scan
+  MemoryContext hits_context;  // of the search under way
+  IndexMetapage metapage;
+  bool started;
+  const SemanticQuery* query;       // text index, unless the argument is NULL
+  std::span<const float> vector;    // of the query; empty: NULL
+  ScanHits hits;
+  uint32_t next;  // of hits
+  uint32_t k;     // of the search under way
+  returned_rows_hash* returned;
+};
+
+ScanState* state_of(IndexScanDesc scan) { return static_cast<ScanState*>(scan->opaque); }
+
+void check_query_model(const IndexMetapage& metapage, const SemanticQuery* query, Relation index) {
+  if (query_fingerprint(query) == std::string_view(metapage.fingerprint)) return;
+  const std::string_view model = query_model(query);
+  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                  errmsg("index \"%s\" was built with model \"%s\", not with the query's model \"%.*s\"",
+                         RelationGetRelationName(index), metapage.model, static_cast<int>(model.size()), model.data()),
+                  errhint("SET semantic.model = '%s', or write semantic_query(…, '%s').", metapage.model, metapage.model)));
+}
+
+// Takes the query out of the ORDER BY argument; a NULL argument leaves it empty.
+void read_query(IndexScanDesc scan, ScanState* state) {
+  ScanKey key = &scan->orderByData[0];
+  state->query = nullptr;
+  state->vector = {};
+  if (key->sk_flags & SK_ISNULL) return;
+  if (state->metapage.embeds_text != 0) {
+    state->query = semantic_query_from_datum(key->sk_argument);
+    check_query_model(state->metapage, state->query, scan->indexRelation);
+    state->vector = query_embedding(state->query);
+    return;
+  }
+  state->vector = vector_from_array(DatumGetArrayTypeP(key->sk_argument));
+  const uint32 dimensions = index_statistics(state->metapage.generation).dimensions;
+  if (dimensions != 0 && state->vector.size() != dimensions) {
+    ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+                    errmsg("different vector dimensions %u and %zu", dimensions, state->vector.size())));
+  }
+}
+
+void search(ScanState* state) {
+  MemoryContextReset(state->hits_context);
+  MemoryContext before = MemoryContextSwitchTo(state->hits_context);
+  std::span<const float> vector = state->vector;
+  float zero = 0;
+  uint32 dimensions = state->metapage.dimensions;
+  if (vector.empty()) {
+    // Distance NULL for every row: any order is right, the zero vector's will do.
+    if (dimensions == 0) dimensions = index_statistics(state->metapage.generation).dimensions;
+    auto* zeros = dimensions == 0 ? &zero : static_cast<float*>(palloc0(dimensions * sizeof(float)));
+    vector = {zeros, std::max<size_t>(dimensions, 1)};
+    state->k = PG_UINT32_MAX;
+  }
+  state->hits = search_index(state->metapage.generation, vector, state->k);
+  state->next = 0;
+  MemoryContextSwitchTo(before);
+}
+
+void start(IndexScanDesc scan, ScanState* state) {
+  if (scan->numberOfOrderBys != 1) {
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a semantic index is scanned in order of a distance only")));
+  }
+  if (!IsMVCCSnapshot(scan->xs_snapshot)) {
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a semantic index is scanned with an MVCC snapshot only")));
+  }
+  MemoryContext before = MemoryContextSwitchTo(state->context);
+  state->metapage = *read_metapage(scan->indexRelation);
+  state->started = true;
+  if (state->metapage.generation == 0) {
+    state->hits = {nullptr, 0, true};
+  } else {
+    send_pending_rows(state->metapage.generation);
+    read_query(scan, state);
+    state->returned = returned_rows_create(state->context, kFirstRows * 2, nullptr);
+    state->k = kFirstRows;
+    search(state);
+  }
+  MemoryContextSwitchTo(before);
+  pgstat_count_index_scan(scan->indexRelation);
+}
+
+void return_hit(IndexScanDesc scan, ScanState* state, const index::SearchHit& hit) {
+  set_item_pointer(&scan->xs_heaptid, hit.row);
+  scan->xs_recheck = false;
+  scan->xs_recheckorderby = false;
+  const bool null = hit.kind == index::RowKind::kNull || state->vector.empty();
+  scan->xs_orderbynulls[0] = null;
+  scan->xs_orderbyvals[0] = null ? Datum(0) : Float8GetDatum(hit.distance);
+  if (state->query != nullptr && hit.kind != index::RowKind::kNull) {
+    remember_scanned_distance(state->query, reinterpret_cast<const uint8_t*>(hit.hash.data()), hit.distance);
+  }
+}
+
+}  // namespace
+
+IndexScanDesc begin_scan(Relation index, int keys, int order_bys) {
+  IndexScanDesc scan = RelationGetIndexScan(index, keys, order_bys);
+  auto* state = static_cast<ScanState*>(palloc0(sizeof(ScanState)));
+  state->context = AllocSetContextCreate(CurrentMemoryContext, "pg_semantic scan", ALLOCSET_DEFAULT_SIZES);
+  state->hits_context = AllocSetContextCreate(CurrentMemoryContext, "pg_semantic scan hits", ALLOCSET_DEFAULT_SIZES);
+  scan->opaque = state;
+  if (order_bys > 0) {
+    scan->xs_orderbyvals = static_cast<Datum*>(palloc0(sizeof(Datum) * static_cast<size_t>(order_bys)));
+    scan->xs_orderbynulls = static_cast<bool*>(palloc0(sizeof(bool) * static_cast<size_t>(order_bys)));
+  }
+  return scan;
+}
+
+void restart_scan(IndexScanDesc scan, ScanKey keys, int key_count, ScanKey order_bys, int order_by_count) {
+  ScanState* state = state_of(scan);
+  if (keys != nullptr && scan->numberOfKeys > 0) {
+    memmove(scan->keyData, keys, static_cast<size_t>(scan->numberOfKeys) * sizeof(ScanKeyData));
+  }
+  if (order_bys != nullptr && scan->numberOfOrderBys > 0) {
+    memmove(scan->orderByData, order_bys, static_cast<size_t>(scan->numberOfOrderBys) * sizeof(ScanKeyData));
+  }
+  MemoryContextReset(state->context);
+  MemoryContextReset(state->hits_context);
+  state->started = false;
+  state->returned = nullptr;
+  state->hits = {};
+  state->next = 0;
+}
+
+bool next_tuple(IndexScanDesc scan, ScanDirection direction) {
+  ScanState* state = state_of(scan);
+  if (!state->started) start(scan, state);
+  for (;;) {
+    while (state->next < state->hits.count) {
+      const index::SearchHit& hit = state->hits.hits[state->next++];
+      bool found = false;
+      returned_rows_insert(state->returned, hit.row, &found);
+      if (found) continue;
+      return_hit(scan, state, hit);
+      return true;
+    }
+    if (state->hits.exhausted) return false;
+    CHECK_FOR_INTERRUPTS();
+    const uint64 larger = static_cast<uint64>(state->k) * kGrowth;
+    state->k = static_cast<uint32_t>(std::min<uint64>(larger, PG_UINT32_MAX));
+    search(state);
+  }
+}
+
+void end_scan(IndexScanDesc scan) {
+  ScanState* state = state_of(scan);
+  MemoryContextDelete(state->context);
+  MemoryContextDelete(state->hits_context);
+  pfree(state);
+}
+
+}  // namespace pg_semantic

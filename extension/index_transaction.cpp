@@ -1,0 +1,310 @@
+#include "extension/index_transaction.h"
+
+extern "C" {
+#include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
+}
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "extension/guard.h"
+#include "extension/index_client.h"
+#include "extension/index_init.h"
+#include "extension/index_options.h"
+#include "extension/index_shared_memory.h"
+#include "extension/vectors.h"
+
+namespace pg_semantic {
+namespace {
+
+constexpr size_t kPendingBytes = 8 << 20;  // of one index; then its rows are sent
+
+// Rows of one generation, not sent yet.
+struct PendingGeneration {
+  index::GenerationId generation = 0;
+  uint32 dimensions = 0;  // 0: the first row decides
+  std::string fingerprint;
+  std::vector<IndexRow> rows;
+  size_t bytes = 0;
+};
+
+// A generation whose fate hangs on the (sub)transaction.
+struct GenerationChange {
+  enum Kind { kCreated, kReplaced, kDropped, kDatabaseDropped } kind;
+  SubTransactionId subtransaction;
+  uint64 id;  // generation, or a database's OID
+};
+
+struct TransactionState {
+  std::vector<PendingGeneration> pending;
+  std::vector<GenerationChange> changes;
+  bool unsynced = false;
+};
+
+TransactionState state;
+object_access_hook_type previous_object_access_hook = nullptr;
+ExecutorStart_hook_type previous_executor_start_hook = nullptr;
+
+PendingGeneration* find_pending(index::GenerationId generation) {
+  for (PendingGeneration& pending : state.pending) {
+    if (pending.generation == generation) return &pending;
+  }
+  return nullptr;
+}
+
+bool is_dropped(index::GenerationId generation) {
+  return std::any_of(state.changes.begin(), state.changes.end(), [&](const GenerationChange& change) {
+    return change.kind == GenerationChange::kDropped && change.id == generation;
+  });
+}
+
+void send(PendingGeneration* pending) {
+  if (pending->rows.empty()) return;
+  if (!is_dropped(pending->generation)) {
+    state.unsynced = true;
+    // Where this fails the rows stay: an outer transaction that survives the error still owes them.
+    send_rows(pending->generation, pending->fingerprint.c_str(), pending->rows);
+  }
+  pending->rows.clear();
+  pending->bytes = 0;
+}
+
+void remember_change(GenerationChange::Kind kind, uint64 id) {
+  const SubTransactionId subtransaction = GetCurrentSubTransactionId();
+  guarded([&] { state.changes.push_back({kind, subtransaction, id}); });
+}
+
+void leave_garbage(const GenerationChange& change) {
+  const bool database = change.kind == GenerationChange::kDatabaseDropped;
+  GarbageItem item = {};
+  item.kind = database ? GarbageItem::kDatabase : GarbageItem::kGeneration;
+  item.database_oid = database ? static_cast<uint32>(change.id) : 0;
+  item.generation = database ? 0 : change.id;
+  if (!add_garbage(item)) {
+    ereport(WARNING, (errmsg("could not queue a removed semantic index for clean-up"),
+                      errdetail("Its space in pg_semantic/index stays in use.")));
+  }
+}
+
+void before_commit() {
+  send_all_pending_rows();
+  if (state.unsynced) sync_index_changes();
+  state.unsynced = false;
+}
+
+void after_end(bool committed) {
+  for (const GenerationChange& change : state.changes) {
+    if (committed == (change.kind != GenerationChange::kCreated)) leave_garbage(change);
+  }
+  state = {};
+}
+
+void on_transaction_event(XactEvent event, void* argument) {
+  switch (event) {
+    case XACT_EVENT_PRE_COMMIT:
+      before_commit();
+      break;
+    case XACT_EVENT_PRE_PREPARE:
+      before_commit();
+      break;
+    case XACT_EVENT_COMMIT:
+      after_end(true);
+      break;
+    case XACT_EVENT_ABORT:
+      after_end(false);
+      break;
+    case XACT_EVENT_PREPARE:
+      state = {};  // whoever ends the prepared transaction does not know its generations
+      break;
+    default:
+      break;
+  }
+}
+
+void on_subtransaction_event(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void* argument) {
+  if (event == SUBXACT_EVENT_COMMIT_SUB) {
+    for (PendingGeneration& pending : state.pending) {
+      for (IndexRow& row : pending.rows) {
+        if (row.subtransaction == mine) row.subtransaction = parent;
+      }
+    }
+    for (GenerationChange& change : state.changes) {
+      if (change.subtransaction == mine) change.subtransaction = parent;
+    }
+  } else if (event == SUBXACT_EVENT_ABORT_SUB) {
+    for (PendingGeneration& pending : state.pending) {
+      std::erase_if(pending.rows, [&](const IndexRow& row) { return row.subtransaction == mine; });
+    }
+    for (const GenerationChange& change : state.changes) {
+      if (change.subtransaction == mine && change.kind == GenerationChange::kCreated) leave_garbage(change);
+    }
+    std::erase_if(state.changes, [&](const GenerationChange& change) { return change.subtransaction == mine; });
+  }
+}
+
+// The generation of an index about to be dropped, or 0: never an error.
+index::GenerationId generation_of_dropped(Oid relation) {
+  if (!is_semantic_index(relation)) return 0;
+  Relation index = try_relation_open(relation, NoLock);
+  if (index == nullptr) return 0;
+  index::GenerationId generation = 0;
+  if (!RELATION_IS_OTHER_TEMP(index) && RelationGetNumberOfBlocks(index) > 0) {
+    generation = peek_metapage(index).generation;
+  }
+  relation_close(index, NoLock);
+  return generation;
+}
+
+void on_object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void* argument) {
+  if (previous_object_access_hook != nullptr) {
+    previous_object_access_hook(access, class_id, object_id, sub_id, argument);
+  }
+  if (access != OAT_DROP || sub_id != 0 || index_shared_memory() == nullptr) return;
+  if (class_id == RelationRelationId) {
+    const index::GenerationId generation = generation_of_dropped(object_id);
+    if (generation != 0) remember_change(GenerationChange::kDropped, generation);
+  } else if (class_id == DatabaseRelationId) {
+    remember_change(GenerationChange::kDatabaseDropped, object_id);
+  }
+}
+
+// Parallel workers cannot see what their leader has collected.
+void on_executor_start(QueryDesc* query, int flags) {
+  if (query->plannedstmt->parallelModeNeeded && !IsParallelWorker()) send_all_pending_rows();
+  if (previous_executor_start_hook != nullptr) {
+    previous_executor_start_hook(query, flags);
+  } else {
+    standard_ExecutorStart(query, flags);
+  }
+}
+
+// How wide the generation's vectors are; 0 when it has none yet.
+uint32 dimensions_of(const IndexMetapage& metapage) {
+  return metapage.dimensions != 0 ? metapage.dimensions : index_statistics(metapage.generation).dimensions;
+}
+
+index::GenerationId random_generation() {
+  index::GenerationId generation = 0;
+  while (generation == 0) {
+    if (!pg_strong_random(&generation, sizeof(generation))) {
+      ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random index generation")));
+    }
+  }
+  return generation;
+}
+
+void apply_create(Relation index, const IndexMetapage& metapage, index::GenerationId generation, bool building) {
+  index::GenerationOptions options;
+  options.database_oid = MyDatabaseId;
+  options.index_oid = RelationGetRelid(index);
+  options.dimensions = metapage.dimensions;
+  options.metric = static_cast<index::Metric>(metapage.metric);
+  options.codec = static_cast<index::Codec>(metapage.codec);
+  options.building = building;
+  guarded([&] {
+    const std::vector<std::byte> change = index::encode_create(generation, options);
+    call_server([&] { apply_index_change(change, false); });
+  });
+  state.unsynced = true;
+}
+
+}  // namespace
+
+void register_transaction_callbacks() {
+  RegisterXactCallback(on_transaction_event, nullptr);
+  RegisterSubXactCallback(on_subtransaction_event, nullptr);
+  previous_object_access_hook = object_access_hook;
+  object_access_hook = on_object_access;
+  previous_executor_start_hook = ExecutorStart_hook;
+  ExecutorStart_hook = on_executor_start;
+}
+
+void add_pending_row(Oid index, const IndexMetapage& metapage, ItemPointer tid, Datum value, bool is_null) {
+  PendingGeneration* pending = find_pending(metapage.generation);
+  if (pending == nullptr) {
+    const uint32 dimensions = dimensions_of(metapage);
+    pending = guarded([&] {
+      PendingGeneration made;
+      made.generation = metapage.generation;
+      made.dimensions = dimensions;
+      made.fingerprint = metapage.fingerprint;
+      state.pending.push_back(std::move(made));
+      return &state.pending.back();
+    });
+  }
+  const IndexedContent content = read_content(metapage, value, is_null, pending->dimensions);
+  if (pending->dimensions == 0) pending->dimensions = static_cast<uint32>(content.vector.size());
+  const SubTransactionId subtransaction = GetCurrentSubTransactionId();
+  guarded([&] {
+    IndexRow row = make_row(row_id(tid), content);
+    row.subtransaction = subtransaction;
+    pending->bytes += row.bytes();
+    pending->rows.push_back(std::move(row));
+  });
+  if (pending->bytes > kPendingBytes) send(pending);
+}
+
+void send_pending_rows(index::GenerationId generation) {
+  PendingGeneration* pending = find_pending(generation);
+  if (pending != nullptr) send(pending);
+}
+
+void send_all_pending_rows() {
+  for (PendingGeneration& pending : state.pending) send(&pending);
+}
+
+uint64 count_pending_rows(index::GenerationId generation) {
+  const PendingGeneration* pending = find_pending(generation);
+  return pending == nullptr ? 0 : pending->rows.size();
+}
+
+index::GenerationId create_built_generation(Relation index, const IndexMetapage& metapage) {
+  uint32 count = 0;
+  const index::GenerationId* before = list_index_generations(MyDatabaseId, RelationGetRelid(index), &count);
+  for (uint32 i = 0; i < count; ++i) remember_change(GenerationChange::kReplaced, before[i]);
+  const index::GenerationId generation = random_generation();
+  remember_change(GenerationChange::kCreated, generation);
+  apply_create(index, metapage, generation, true);
+  return generation;
+}
+
+index::GenerationId create_reset_generation(Relation index, const IndexMetapage& metapage) {
+  uint32 count = 0;
+  const index::GenerationId* before = list_index_generations(MyDatabaseId, RelationGetRelid(index), &count);
+  const index::GenerationId generation = random_generation();
+  apply_create(index, metapage, generation, false);
+  for (uint32 i = 0; i < count; ++i) {
+    leave_garbage({GenerationChange::kReplaced, InvalidSubTransactionId, before[i]});
+  }
+  return generation;
+}
+
+bool index_uses_model(const char* fingerprint, Oid* index_found) {
+  const Oid method = semantic_access_method();
+  if (!OidIsValid(method)) return false;
+  bool found = false;
+  Relation classes = table_open(RelationRelationId, AccessShareLock);
+  ScanKeyData key;
+  ScanKeyInit(&key, Anum_pg_class_relam, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(method));
+  SysScanDesc scan = systable_beginscan(classes, InvalidOid, false, nullptr, 1, &key);
+  for (HeapTuple tuple = systable_getnext(scan); HeapTupleIsValid(tuple) && !found; tuple = systable_getnext(scan)) {
+    const auto* form = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple));
+    if (form->relkind != RELKIND_INDEX) continue;
+    const Oid relation = form->oid;
+    Relation index = try_relation_open(relation, AccessShareLock);
+    if (index == nullptr) continue;
+    if (!RELATION_IS_OTHER_TEMP(index) && RelationGetNumberOfBlocks(index) > 0) {
+      const IndexMetapage metapage = peek_metapage(index);
+      found = strcmp(metapage.fingerprint, fingerprint) == 0;
+      if (found) *index_found = relation;
+    }
+    relation_close(index, AccessShareLock);
+  }
+  systable_endscan(scan);
+  table_close(classes, AccessShareLock);
+  return found;
+}
+
+}  // namespace pg_semantic

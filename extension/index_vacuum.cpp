@@ -1,0 +1,89 @@
+// Removes dead rows.  The removals are durable before bulk_delete returns: the
+// heap may give the TIDs to other rows right after.
+#include "extension/index_vacuum.h"
+
+#include <vector>
+
+#include "extension/guard.h"
+#include "extension/index_client.h"
+#include "extension/index_metapage.h"
+#include "extension/index_rows.h"
+#include "extension/index_transaction.h"
+
+namespace pg_semantic {
+namespace {
+
+constexpr uint32_t kRowsPerPage = 4096;
+
+void delete_rows(index::GenerationId generation, const index::RowId* rows, uint32 count) {
+  guarded([&] {
+    const std::vector<std::byte> change = index::encode_delete(generation, std::span(rows, count));
+    call_server([&] { apply_index_change(change, false); });
+  });
+}
+
+void vacuum_delay() {
+#if PG_VERSION_NUM >= 180000
+  vacuum_delay_point(false);
+#else
+  vacuum_delay_point();
+#endif
+}
+
+}  // namespace
+
+IndexBulkDeleteResult* bulk_delete(IndexVacuumInfo* info, IndexBulkDeleteResult* stats,
+                                   IndexBulkDeleteCallback is_dead, void* callback_state) {
+  require_index_worker();
+  if (stats == nullptr) stats = static_cast<IndexBulkDeleteResult*>(palloc0(sizeof(IndexBulkDeleteResult)));
+  const IndexMetapage metapage = *read_metapage(info->index);
+  stats->num_index_tuples = 0;
+  if (metapage.generation == 0) return stats;
+  // CREATE INDEX CONCURRENTLY lists an index's rows through here, its own included.
+  send_pending_rows(metapage.generation);
+
+  auto* page = static_cast<index::ListedRow*>(palloc(sizeof(index::ListedRow) * kRowsPerPage));
+  auto* dead = static_cast<index::RowId*>(palloc(sizeof(index::RowId) * kRowsPerPage));
+  index::RowId after = 0;
+  uint32 count = 0;
+  bool removed = false;
+  do {
+    vacuum_delay();
+    count = list_index_rows(metapage.generation, after, page, kRowsPerPage);
+    uint32 dead_count = 0;
+    for (uint32 i = 0; i < count; ++i) {
+      ItemPointerData tid;
+      set_item_pointer(&tid, page[i].row);
+      if (is_dead(&tid, callback_state)) {
+        dead[dead_count++] = page[i].row;
+      } else {
+        stats->num_index_tuples += 1;
+      }
+    }
+    if (dead_count > 0) {
+      delete_rows(metapage.generation, dead, dead_count);
+      removed = true;
+    }
+    stats->tuples_removed += dead_count;
+    if (count > 0) after = page[count - 1].row;
+  } while (count == kRowsPerPage);
+  if (removed) sync_index_changes();
+  pfree(page);
+  pfree(dead);
+  return stats;
+}
+
+IndexBulkDeleteResult* vacuum_cleanup(IndexVacuumInfo* info, IndexBulkDeleteResult* stats) {
+  if (info->analyze_only) return stats;
+  if (stats == nullptr) {
+    stats = static_cast<IndexBulkDeleteResult*>(palloc0(sizeof(IndexBulkDeleteResult)));
+    const IndexMetapage metapage = *read_metapage(info->index);
+    if (metapage.generation != 0) {
+      stats->num_index_tuples = static_cast<double>(index_statistics(metapage.generation).rows);
+    }
+  }
+  stats->num_pages = RelationGetNumberOfBlocks(info->index);
+  return stats;
+}
+
+}  // namespace pg_semantic

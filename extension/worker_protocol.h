@@ -1,0 +1,142 @@
+// What backends and the index worker share: the request slots in shared memory
+// and the messages in them.
+//
+// A slot belongs to one backend from claim to release.  Its state says whose
+// turn it is; only that side touches the rest of the slot (except `cancel` and
+// the progress counters, which are atomics on their own):
+//
+//   kFree ─claim→ kClaimed ─send→ kRequest ─worker→ kReply ─backend→ kRequest … kFree
+//                                    │ backend gives up            │
+//                                    └→ kAbandoned ─worker→ kFree  └→ kFree
+//   kRequest ─a new worker finds it→ kFailed ─backend→ kFree
+//
+// A message longer than a slot goes in parts: every part but the last has
+// `more` set and is answered by the other side with an empty part.
+//
+// This header is included by both libraries and holds no PostgreSQL type.
+#ifndef PG_SEMANTIC_EXTENSION_WORKER_PROTOCOL_H
+#define PG_SEMANTIC_EXTENSION_WORKER_PROTOCOL_H
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "index/engine.h"
+
+namespace pg_semantic {
+
+inline constexpr uint32_t kSlotCount = 64;
+inline constexpr size_t kSlotBytes = 128 * 1024;
+inline constexpr uint32_t kGarbageCapacity = 4096;
+
+enum class SlotState : uint32_t { kFree, kClaimed, kRequest, kReply, kFailed, kAbandoned };
+
+enum class RequestKind : uint32_t {
+  kApply = 1,     // body: ApplyHeader, then the change's bytes; reply: nothing
+  kSync,          // body: nothing; reply: nothing
+  kSearch,        // body: SearchHeader, then the query; reply: SearchReply, then hits
+  kListRows,      // body: ListRowsHeader; reply: rows
+  kFinishBuild,   // body: GenerationHeader; reply: nothing
+  kStatistics,    // body: GenerationHeader; reply: StatisticsReply
+  kMeasureRecall, // body: MeasureRecallHeader; reply: float
+  kCheck,         // body: GenerationHeader; reply: lines, each ended by '\n'
+  kListGenerations,  // body: IndexHeader; reply: generations of that index, uint64 each
+};
+
+// First thing of every reply.  An error is followed by message, detail and
+// hint, each ended by a NUL.
+struct ReplyHeader {
+  uint32_t status_code;  // StatusCode
+  uint32_t reserved;
+};
+
+struct ApplyHeader {
+  uint32_t sync;
+  uint32_t reserved;
+};
+
+struct GenerationHeader {
+  uint64_t generation;
+};
+
+struct IndexHeader {
+  uint32_t database_oid;
+  uint32_t index_oid;
+};
+
+struct SearchHeader {
+  uint64_t generation;
+  uint32_t dimensions;
+  uint32_t k;
+  float recall;
+  uint32_t max_candidates;
+};
+
+struct SearchReply {
+  uint32_t hits;
+  uint32_t exhausted;
+};
+
+struct ListRowsHeader {
+  uint64_t generation;
+  uint64_t after;
+  uint32_t limit;
+  uint32_t reserved;
+};
+
+struct MeasureRecallHeader {
+  uint64_t generation;
+  uint32_t k;
+  uint32_t samples;
+  float recall;
+  uint32_t reserved;
+};
+
+struct StatisticsReply {
+  uint64_t rows;
+  uint64_t vectors;
+  uint64_t bytes;
+  uint64_t memory_bytes;
+  uint32_t lists;
+  uint32_t dimensions;
+  uint32_t metric;
+  uint32_t codec;
+  uint32_t building;
+  uint32_t reserved;
+};
+
+struct RequestSlot {
+  std::atomic<SlotState> state;
+  std::atomic<uint32_t> cancel;
+  int32_t backend_number;  // index of the backend's PGPROC
+  RequestKind kind;
+  uint32_t first;   // 1: a new message starts here
+  uint32_t more;    // 1: another part follows
+  uint32_t length;  // bytes used of data
+  index::BuildProgress progress;
+  alignas(64) std::byte data[kSlotBytes];
+};
+
+// Generations that nothing can reach any more, left for the worker to remove.
+struct GarbageItem {
+  enum Kind : uint32_t {
+    kGeneration = 1,  // drop `generation`
+    kDatabase,        // drop every generation of `database_oid`
+  };
+  uint32_t kind;
+  uint32_t database_oid;
+  uint64_t generation;
+};
+
+// What the worker's library is told when it starts.
+struct WorkerSettings {
+  uint64_t memory_bytes;
+  uint32_t threads;
+};
+
+static_assert(std::atomic<SlotState>::is_always_lock_free);
+static_assert(std::atomic<uint64_t>::is_always_lock_free);
+
+}  // namespace pg_semantic
+
+#endif  // PG_SEMANTIC_EXTENSION_WORKER_PROTOCOL_H

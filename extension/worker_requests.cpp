@@ -1,0 +1,198 @@
+#include "extension/worker_requests.h"
+
+#include <cstring>
+#include <exception>
+#include <new>
+#include <string>
+
+namespace pg_semantic {
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+void append(Bytes* out, const void* data, size_t length) {
+  const auto* begin = static_cast<const std::byte*>(data);
+  out->insert(out->end(), begin, begin + length);
+}
+
+template <typename T>
+void append_value(Bytes* out, const T& value) {
+  append(out, &value, sizeof(value));
+}
+
+Bytes reply_ok() {
+  Bytes out;
+  append_value(&out, ReplyHeader{static_cast<uint32_t>(StatusCode::kOk), 0});
+  return out;
+}
+
+Bytes reply_error(const Status& status) {
+  Bytes out;
+  append_value(&out, ReplyHeader{static_cast<uint32_t>(status.code()), 0});
+  for (const std::string* text : {&status.message(), &status.detail(), &status.hint()}) {
+    append(&out, text->c_str(), text->size() + 1);
+  }
+  return out;
+}
+
+Bytes reply_status(const Status& status) { return status.is_ok() ? reply_ok() : reply_error(status); }
+
+// Takes a T off the front of the body.
+template <typename T>
+bool take(std::span<const std::byte>* body, T* value) {
+  if (body->size() < sizeof(T)) return false;
+  std::memcpy(value, body->data(), sizeof(T));
+  *body = body->subspan(sizeof(T));
+  return true;
+}
+
+Bytes malformed() { return reply_error({StatusCode::kInternal, "malformed request to the index worker"}); }
+
+Bytes search(index::Engine& engine, std::span<const std::byte> body, const index::Interrupted& interrupted) {
+  SearchHeader header;
+  if (!take(&body, &header) || body.size() != static_cast<size_t>(header.dimensions) * sizeof(float)) return malformed();
+  std::vector<float> query(header.dimensions);
+  std::memcpy(query.data(), body.data(), body.size());
+  index::SearchRequest request;
+  request.generation = header.generation;
+  request.query = query;
+  request.k = header.k;
+  request.recall = header.recall;
+  request.max_candidates = header.max_candidates;
+  Result<index::SearchResult> result = engine.search(request, interrupted);
+  if (!result) return reply_error(result.status());
+  Bytes out = reply_ok();
+  out.reserve(out.size() + sizeof(SearchReply) + result->hits.size() * sizeof(index::SearchHit));
+  append_value(&out, SearchReply{static_cast<uint32_t>(result->hits.size()), result->exhausted ? 1u : 0u});
+  append(&out, result->hits.data(), result->hits.size() * sizeof(index::SearchHit));
+  return out;
+}
+
+Bytes list_rows(index::Engine& engine, std::span<const std::byte> body) {
+  ListRowsHeader header;
+  if (!take(&body, &header)) return malformed();
+  Result<std::vector<index::ListedRow>> rows = engine.list_rows(header.generation, header.after, header.limit);
+  if (!rows) return reply_error(rows.status());
+  Bytes out = reply_ok();
+  append(&out, rows->data(), rows->size() * sizeof(index::ListedRow));
+  return out;
+}
+
+Bytes statistics(index::Engine& engine, std::span<const std::byte> body) {
+  GenerationHeader header;
+  if (!take(&body, &header)) return malformed();
+  Result<index::GenerationStatistics> result = engine.statistics(header.generation);
+  if (!result) return reply_error(result.status());
+  StatisticsReply reply = {};
+  reply.rows = result->rows;
+  reply.vectors = result->vectors;
+  reply.bytes = result->bytes;
+  reply.memory_bytes = result->memory_bytes;
+  reply.lists = result->lists;
+  reply.dimensions = result->options.dimensions;
+  reply.metric = static_cast<uint32_t>(result->options.metric);
+  reply.codec = static_cast<uint32_t>(result->options.codec);
+  reply.building = result->options.building ? 1 : 0;
+  Bytes out = reply_ok();
+  append_value(&out, reply);
+  return out;
+}
+
+Bytes measure_recall(index::Engine& engine, std::span<const std::byte> body, const index::Interrupted& interrupted) {
+  MeasureRecallHeader header;
+  if (!take(&body, &header)) return malformed();
+  Result<float> recall =
+      engine.measure_recall(header.generation, header.k, header.samples, header.recall, interrupted);
+  if (!recall) return reply_error(recall.status());
+  Bytes out = reply_ok();
+  append_value(&out, *recall);
+  return out;
+}
+
+Bytes check(index::Engine& engine, std::span<const std::byte> body, const index::Interrupted& interrupted) {
+  GenerationHeader header;
+  if (!take(&body, &header)) return malformed();
+  Result<std::vector<std::string>> problems = engine.check(header.generation, interrupted);
+  if (!problems) return reply_error(problems.status());
+  Bytes out = reply_ok();
+  for (const std::string& problem : *problems) {
+    append(&out, problem.data(), problem.size());
+    append(&out, "\n", 1);
+  }
+  return out;
+}
+
+Bytes list_generations(index::Engine& engine, std::span<const std::byte> body) {
+  IndexHeader header;
+  if (!take(&body, &header)) return malformed();
+  Bytes out = reply_ok();
+  for (const index::GenerationStatistics& found : engine.generations()) {
+    if (found.options.database_oid == header.database_oid && found.options.index_oid == header.index_oid) {
+      append_value(&out, found.generation);
+    }
+  }
+  return out;
+}
+
+Bytes execute(index::Engine& engine, RequestKind kind, std::span<const std::byte> body, index::BuildProgress* progress,
+              const index::Interrupted& interrupted) {
+  switch (kind) {
+    case RequestKind::kApply: {
+      ApplyHeader header;
+      if (!take(&body, &header)) return malformed();
+      return reply_status(engine.apply(body, header.sync != 0));
+    }
+    case RequestKind::kSync:
+      return reply_status(engine.sync());
+    case RequestKind::kSearch:
+      return search(engine, body, interrupted);
+    case RequestKind::kListRows:
+      return list_rows(engine, body);
+    case RequestKind::kFinishBuild: {
+      GenerationHeader header;
+      if (!take(&body, &header)) return malformed();
+      return reply_status(engine.finish_build(header.generation, progress, interrupted));
+    }
+    case RequestKind::kStatistics:
+      return statistics(engine, body);
+    case RequestKind::kMeasureRecall:
+      return measure_recall(engine, body, interrupted);
+    case RequestKind::kCheck:
+      return check(engine, body, interrupted);
+    case RequestKind::kListGenerations:
+      return list_generations(engine, body);
+  }
+  return malformed();
+}
+
+}  // namespace
+
+std::vector<std::byte> execute_request(index::Engine& engine, RequestKind kind, std::span<const std::byte> body,
+                                       index::BuildProgress* progress, const index::Interrupted& interrupted) noexcept {
+  try {
+    return execute(engine, kind, body, progress, interrupted);
+  } catch (const std::bad_alloc&) {
+    return reply_error({StatusCode::kOutOfMemory, "out of memory in the index worker"});
+  } catch (const std::exception& error) {
+    return reply_error({StatusCode::kInternal, "the index worker failed", error.what()});
+  } catch (...) {
+    return reply_error({StatusCode::kInternal, "the index worker failed"});
+  }
+}
+
+void execute_garbage(index::Engine& engine, const GarbageItem& item) noexcept {
+  try {
+    if (item.kind == GarbageItem::kGeneration) {
+      (void)engine.apply(index::encode_drop(item.generation), false);
+      return;
+    }
+    for (const index::GenerationStatistics& found : engine.generations()) {
+      if (found.options.database_oid != item.database_oid) continue;
+      (void)engine.apply(index::encode_drop(found.generation), false);
+    }
+  } catch (...) {
+    // Nothing waits for it; the generation stays until its index is built again.
+  }
+}
+
+}  // namespace pg_semantic

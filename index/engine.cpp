@@ -1,0 +1,322 @@
+// The engine: opening, generations coming and going, and the questions that are
+// answered from one consistent view.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+
+#include "index/check.h"
+#include "index/clustering.h"
+#include "index/engine_impl.h"
+#include "index/measure.h"
+#include "index/search.h"
+
+// OpenBLAS has no header for this.
+extern "C" void openblas_set_num_threads(int threads);
+
+namespace pg_semantic::index {
+namespace {
+
+Status make_directory(const std::string& path) {
+  if (::mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return Status::ok();
+  return {errno == ENOSPC ? StatusCode::kDiskFull : StatusCode::kIoError,
+          "could not create directory \"" + path + "\": " + std::strerror(errno)};
+}
+
+constexpr Family kContents[] = {Family::kLists, Family::kCounts,    Family::kBlocks,      Family::kRows,
+                                Family::kLocations, Family::kVectors, Family::kCalibrations};
+
+bool needs_calibration(const ListTable& table, const Tuning& tuning, uint64_t failed_at) {
+  const uint64_t vectors = table.catalog.vectors;
+  if (vectors <= tuning.exact_vectors || vectors < 2 * failed_at) return false;
+  return !table.calibration || vectors >= 2 * table.calibration->vectors;
+}
+
+}  // namespace
+
+Maintenance::Maintenance() : thread_([this] { run(); }) {}
+
+Maintenance::~Maintenance() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void Maintenance::schedule(const std::string& key, Work work) {
+  const std::lock_guard lock(mutex_);
+  const auto same = [&key](const auto& queued) { return queued.first == key; };
+  if (std::any_of(queue_.begin(), queue_.end(), same)) return;
+  queue_.emplace_back(key, std::move(work));
+  changed_.notify_all();
+}
+
+void Maintenance::wait_idle() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return stopping_ || (queue_.empty() && !busy_); });
+}
+
+void Maintenance::run() {
+  const Interrupted interrupted = [this] { return stopping_.load(); };
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    if (stopping_) return;
+    const Work work = std::move(queue_.front().second);
+    queue_.pop_front();
+    busy_ = true;
+    lock.unlock();
+    // What fails here is tried again with a later change; searches do without.
+    (void)guarded([&] {
+      work(interrupted);
+      return Status::ok();
+    });
+    lock.lock();
+    busy_ = false;
+    changed_.notify_all();
+  }
+}
+
+Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) { return open_engine(options, Tuning()); }
+
+Result<std::unique_ptr<Engine>> open_engine(const EngineOptions& options, const Tuning& tuning) {
+  return guarded([&]() -> Result<std::unique_ptr<Engine>> {
+    PG_SEMANTIC_RETURN_IF_ERROR(make_directory(options.path));
+    openblas_set_num_threads(static_cast<int>(std::clamp<uint32_t>(options.threads, 1, 1024)));
+    Result<std::unique_ptr<Storage>> storage = Storage::open(options);
+    if (!storage) return storage.status();
+    auto engine = std::make_unique<EngineImpl>(options, tuning, std::move(*storage));
+    PG_SEMANTIC_RETURN_IF_ERROR(engine->load_generations());
+    return std::unique_ptr<Engine>(std::move(engine));
+  });
+}
+
+// Only the keys: a catalog record that cannot be read makes its own generation
+// unusable, not the others.
+Status EngineImpl::load_generations() {
+  auto catalog = storage_->iterate(Family::kGenerations, nullptr, Reading::kRange);
+  for (catalog->SeekToFirst(); catalog->Valid(); catalog->Next()) {
+    Result<GenerationId> id = generation_of_key(view(catalog->key()));
+    if (!id) return id.status();
+    generations_.emplace(*id, std::make_shared<Generation>(*id));
+  }
+  return from_rocksdb(catalog->status());
+}
+
+Result<std::shared_ptr<Generation>> EngineImpl::find(GenerationId generation) const {
+  const std::shared_lock lock(generations_mutex_);
+  const auto at = generations_.find(generation);
+  if (at == generations_.end())
+    return Status(StatusCode::kNotFound, "semantic index has no data",
+                  "There is no generation " + std::to_string(generation) + ".", "REINDEX the index.");
+  return at->second;
+}
+
+Result<ReadView> EngineImpl::view_of(GenerationId generation) const {
+  Result<std::shared_ptr<Generation>> found = find(generation);
+  if (!found) return found.status();
+  return read_view(*storage_, **found);
+}
+
+Status EngineImpl::create(const DecodedChange& change) {
+  const std::unique_lock lock(generations_mutex_);
+  if (generations_.contains(change.generation)) return Status::ok();
+  Catalog catalog;
+  catalog.options = change.options;
+  rocksdb::WriteBatch batch;
+  // A generation dropped under this number may have left something behind.
+  if (storage_->has_contents(change.generation, kContents))
+    PG_SEMANTIC_RETURN_IF_ERROR(storage_->delete_contents(&batch, change.generation, kContents));
+  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch.Put(
+      storage_->family(Family::kGenerations), generation_key(change.generation), encode_catalog(catalog))));
+  PG_SEMANTIC_RETURN_IF_ERROR(storage_->write(&batch));
+  generations_.emplace(change.generation, std::make_shared<Generation>(change.generation));
+  return Status::ok();
+}
+
+Status EngineImpl::drop(GenerationId id) {
+  Result<std::shared_ptr<Generation>> found = find(id);
+  if (!found) return Status::ok();
+  const std::shared_ptr<Generation> generation = *found;
+  generation->dropped = true;  // a running build gives up
+  {
+    const std::lock_guard build_lock(generation->build);
+    const std::lock_guard writer_lock(generation->writer);
+    rocksdb::WriteBatch batch;
+    PG_SEMANTIC_RETURN_IF_ERROR(storage_->delete_contents(&batch, id, kContents));
+    PG_SEMANTIC_RETURN_IF_ERROR(
+        from_rocksdb(batch.Delete(storage_->family(Family::kGenerations), generation_key(id))));
+    PG_SEMANTIC_RETURN_IF_ERROR(storage_->write(&batch));
+    generation->publish(nullptr);
+  }
+  {
+    const std::unique_lock lock(generations_mutex_);
+    const auto at = generations_.find(id);
+    if (at != generations_.end() && at->second == generation) generations_.erase(at);
+  }
+  maintenance_.schedule("compact " + std::to_string(id), [this, id](const Interrupted&) {
+    storage_->compact(id, maintenance_.stopping());
+  });
+  return Status::ok();
+}
+
+Status EngineImpl::apply(std::span<const std::byte> change, bool sync) {
+  return guarded([&]() -> Status {
+    const OpenMpThreads threads(1);
+    Result<DecodedChange> decoded = decode_change(change);
+    if (!decoded) return decoded.status();
+    switch (decoded->kind) {
+      case ChangeKind::kCreateGeneration:
+        PG_SEMANTIC_RETURN_IF_ERROR(create(*decoded));
+        break;
+      case ChangeKind::kDropGeneration:
+        PG_SEMANTIC_RETURN_IF_ERROR(drop(decoded->generation));
+        break;
+      case ChangeKind::kInsertRows:
+      case ChangeKind::kDeleteRows: {
+        Result<std::shared_ptr<Generation>> generation = find(decoded->generation);
+        if (!generation) return generation.status();
+        PG_SEMANTIC_RETURN_IF_ERROR(write_rows(*storage_, tuning_, generation->get(), *decoded));
+        schedule_maintenance(*generation);
+        break;
+      }
+    }
+    return sync ? storage_->sync() : Status::ok();
+  });
+}
+
+void EngineImpl::schedule_maintenance(const std::shared_ptr<Generation>& generation) {
+  const std::shared_ptr<const ListTable> table = generation->table();
+  if (!table || table->catalog.options.building) return;
+  const std::string name = std::to_string(generation->id());
+  uint64_t failed_at = 0;
+  {
+    const std::lock_guard lock(generation->writer);
+    failed_at = generation->calibration_failed_at;
+  }
+  if (needs_calibration(*table, tuning_, failed_at)) {
+    maintenance_.schedule("calibrate " + name, [this, generation](const Interrupted& interrupted) {
+      Result<ReadView> view = read_view(*storage_, *generation);
+      if (!view || !needs_calibration(*view->table, tuning_, 0)) return;
+      const Interrupted stop = [&] { return interrupted() || generation->dropped.load(); };
+      Result<Calibration> calibration = calibrate(*storage_, *view, tuning_, nullptr, stop);
+      if (calibration && store_calibration(*storage_, generation.get(), *calibration).is_ok()) return;
+      const std::lock_guard lock(generation->writer);
+      generation->calibration_failed_at = view->table->catalog.vectors;
+    });
+  }
+  if (!table->graph && table->lists.size() > tuning_.graph_lists) {
+    maintenance_.schedule("graph " + name, [this, generation](const Interrupted& interrupted) {
+      const OpenMpThreads threads(1);
+      (void)build_graph(*storage_, generation.get(), interrupted);
+    });
+  }
+}
+
+Status EngineImpl::sync() {
+  return guarded([&] { return storage_->sync(); });
+}
+
+Status EngineImpl::finish_build(GenerationId id, BuildProgress* progress, const Interrupted& interrupted) {
+  return guarded([&]() -> Status {
+    const OpenMpThreads threads(options_.threads);
+    Result<std::shared_ptr<Generation>> generation = find(id);
+    if (!generation) return generation.status();
+    const Interrupted stop = [&] { return is_interrupted(interrupted) || (*generation)->dropped.load(); };
+    return build_generation({*storage_, tuning_, options_}, *generation, progress, stop);
+  });
+}
+
+Result<SearchResult> EngineImpl::search(const SearchRequest& request, const Interrupted& interrupted) const {
+  return guarded([&]() -> Result<SearchResult> {
+    Result<ReadView> view = view_of(request.generation);
+    if (!view) return view.status();
+    return search_view(*storage_, *view, tuning_, request, interrupted);
+  });
+}
+
+Result<std::vector<ListedRow>> EngineImpl::list_rows(GenerationId generation, RowId after, uint32_t limit) const {
+  return guarded([&]() -> Result<std::vector<ListedRow>> {
+    Result<std::shared_ptr<Generation>> found = find(generation);
+    if (!found) return found.status();
+    std::vector<ListedRow> result;
+    if (after == UINT64_MAX) return result;
+    const std::string prefix = generation_key(generation);
+    auto rows = storage_->iterate(Family::kRows, nullptr, Reading::kSweep);
+    for (rows->Seek(row_key(generation, after + 1));
+         rows->Valid() && rows->key().starts_with(prefix) && result.size() < limit; rows->Next()) {
+      Result<RowId> row = row_of_key(view(rows->key()));
+      if (!row) return row.status();
+      Result<RowRecord> record = decode_row(view(rows->value()));
+      if (!record) return record.status();
+      result.push_back({*row, record->kind, record->hash});
+    }
+    PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(rows->status()));
+    return result;
+  });
+}
+
+Result<std::vector<std::string>> EngineImpl::check(GenerationId generation, const Interrupted& interrupted) const {
+  return guarded([&]() -> Result<std::vector<std::string>> {
+    Result<ReadView> view = view_of(generation);
+    // A table that cannot be loaded is what check() is there to tell.
+    if (!view && view.status().code() == StatusCode::kCorrupt)
+      return std::vector<std::string>{view.status().detail()};
+    if (!view) return view.status();
+    return check_view(*storage_, *view, interrupted);
+  });
+}
+
+Result<float> EngineImpl::measure_recall(GenerationId generation, uint32_t k, uint32_t samples, float recall,
+                                         const Interrupted& interrupted) const {
+  return guarded([&]() -> Result<float> {
+    Result<ReadView> view = view_of(generation);
+    if (!view) return view.status();
+    return measure_recall_of_view(*storage_, *view, tuning_, k, samples, recall, interrupted);
+  });
+}
+
+Result<GenerationStatistics> EngineImpl::statistics(GenerationId generation) const {
+  return guarded([&]() -> Result<GenerationStatistics> {
+    Result<ReadView> view = view_of(generation);
+    if (!view) return view.status();
+    const ListTable& table = *view->table;
+    GenerationStatistics result;
+    result.generation = generation;
+    result.options = table.catalog.options;
+    result.rows = table.catalog.rows;
+    result.vectors = table.catalog.vectors;
+    result.lists = static_cast<uint32_t>(table.lists.size());
+    result.bytes = storage_->approximate_bytes(generation);
+    result.memory_bytes = table.memory_bytes();
+    return result;
+  });
+}
+
+std::vector<GenerationStatistics> EngineImpl::generations() const {
+  std::vector<GenerationId> ids;
+  {
+    const std::shared_lock lock(generations_mutex_);
+    for (const auto& [id, generation] : generations_) ids.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  std::vector<GenerationStatistics> result;
+  for (const GenerationId id : ids) {
+    Result<GenerationStatistics> one = statistics(id);
+    if (one) {
+      result.push_back(std::move(*one));
+    } else if (one.status().code() != StatusCode::kNotFound) {
+      // Unreadable, but there: it can still be dropped.
+      GenerationStatistics unreadable;
+      unreadable.generation = id;
+      result.push_back(unreadable);
+    }
+  }
+  return result;
+}
+
+}  // namespace pg_semantic::index

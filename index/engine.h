@@ -1,0 +1,174 @@
+// The index engine: vectors of many indexes ("generations") in one RocksDB
+// directory, found again through FAISS.
+//
+// One process opens a directory at a time.  A generation is the content of one
+// build of one PostgreSQL index; it is named by a random 64-bit number, never by
+// an OID.  Rows are named by their TID.  The bytes on disk: index/FORMAT.md.
+//
+// Sources: SPANN (arXiv 2111.08566) and SPFresh/LIRE (arXiv 2410.14452) for
+// lists that grow, split and reassign; Faiss (arXiv 2401.08281) for k-means,
+// centroids and inverted lists.
+//
+// Thread safety: every function of Engine may be called from any thread.
+// Writers of one generation are serialised inside; readers never wait for a
+// split longer than one block swap.
+#ifndef PG_SEMANTIC_INDEX_ENGINE_H
+#define PG_SEMANTIC_INDEX_ENGINE_H
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "encoder/status.h"
+
+namespace pg_semantic::index {
+
+using GenerationId = uint64_t;  // 0: none
+using RowId = uint64_t;         // TID: block number << 16 | offset number
+using ContentHash = std::array<std::byte, 16>;
+
+// Why a row has no vector, or that it has one.  Values are on disk.
+enum class RowKind : uint8_t {
+  kVector = 0,
+  kNull = 1,       // the column is NULL: returned last, without a distance
+  kNoDirection = 2,  // a zero vector under cosine: distance NaN, after every number
+};
+
+// Values are on disk and on the wire.
+enum class Metric : uint8_t { kCosine = 0, kL2 = 1, kInnerProduct = 2 };
+enum class Codec : uint8_t { kF32 = 0, kF16 = 1, kSq8 = 2 };
+
+inline constexpr uint32_t kMaxDimensions = 16000;
+
+struct GenerationOptions {
+  uint32_t database_oid = 0;
+  uint32_t index_oid = 0;
+  uint32_t dimensions = 0;  // 0: taken from the first vector
+  Metric metric = Metric::kCosine;
+  Codec codec = Codec::kSq8;
+  bool building = false;  // rows are only collected until finish_build()
+};
+
+// One logged change: a self-contained, idempotent record.  `apply` is the only
+// way into the data; a resource manager can replay the same bytes.
+struct RowChange {
+  RowId row = 0;
+  RowKind kind = RowKind::kVector;
+  ContentHash hash{};             // of what was indexed; compared by check()
+  std::span<const float> vector;  // empty unless kVector
+};
+
+enum class ChangeKind : uint8_t { kCreateGeneration = 1, kInsertRows = 2, kDeleteRows = 3, kDropGeneration = 4 };
+
+// Serialise a change.  A batch of rows has one generation and one width.
+std::vector<std::byte> encode_create(GenerationId generation, const GenerationOptions& options);
+std::vector<std::byte> encode_insert(GenerationId generation, std::span<const RowChange> rows);
+std::vector<std::byte> encode_delete(GenerationId generation, std::span<const RowId> rows);
+std::vector<std::byte> encode_drop(GenerationId generation);
+
+struct SearchRequest {
+  GenerationId generation = 0;
+  std::span<const float> query;
+  uint32_t k = 10;             // how many rows; more than there are is fine
+  float recall = 0.95f;        // of the first 10, aimed at; 1: exact
+  uint32_t max_candidates = 0;  // cap on the exact second pass; 0: choose
+};
+
+// `distance` is computed in double from the stored full-precision vectors:
+// cosine 1 - cos; L2 the Euclidean distance; inner product its negative.
+struct SearchHit {
+  RowId row = 0;
+  double distance = 0;
+  RowKind kind = RowKind::kVector;
+  ContentHash hash{};
+};
+
+struct SearchResult {
+  std::vector<SearchHit> hits;  // ascending distance, then kNoDirection, then kNull; ties by row
+  bool exhausted = false;       // no row of the generation is missing from hits
+};
+
+struct GenerationStatistics {
+  GenerationId generation = 0;
+  GenerationOptions options;
+  uint64_t rows = 0;     // all kinds
+  uint64_t vectors = 0;  // kVector
+  uint32_t lists = 0;
+  uint64_t bytes = 0;         // on disk, estimated by RocksDB, memtables included
+  uint64_t memory_bytes = 0;  // centroids and list tables
+};
+
+struct ListedRow {
+  RowId row = 0;
+  RowKind kind = RowKind::kVector;
+  ContentHash hash{};
+};
+
+// Phases of finish_build, for pg_stat_progress_create_index.
+enum class BuildPhase : uint32_t { kSampling = 1, kClustering = 2, kAssigning = 3, kWriting = 4, kCalibrating = 5 };
+
+// Written by the engine, read by anybody.
+struct BuildProgress {
+  std::atomic<uint32_t> phase{0};
+  std::atomic<uint64_t> done{0};
+  std::atomic<uint64_t> total{0};
+};
+
+using Interrupted = std::function<bool()>;  // thread-safe; true: stop soon
+
+struct EngineOptions {
+  std::string path;                         // directory, made if missing
+  uint64_t memory_bytes = 256ull << 20;     // block cache and write buffers together
+  uint32_t threads = 2;                     // for builds and background work
+};
+
+class Engine {
+ public:
+  // Opens or creates the directory.  Threads it starts inherit the caller's
+  // signal mask.
+  static Result<std::unique_ptr<Engine>> open(const EngineOptions& options);
+  virtual ~Engine() = default;
+
+  // Applies one change.  `sync`: durable when this returns (group commit).
+  // kInvalidArgument: widths differ (detail says both) or the bytes are not a
+  // change; kNotFound: no such generation.  Inserting a row that is there
+  // replaces it; deleting one that is not, dropping a generation that is not:
+  // no error.
+  virtual Status apply(std::span<const std::byte> change, bool sync) = 0;
+  virtual Status sync() = 0;
+
+  // Turns collected rows into lists: sample, k-means, assign, write, calibrate.
+  virtual Status finish_build(GenerationId generation, BuildProgress* progress, const Interrupted& interrupted) = 0;
+
+  virtual Result<SearchResult> search(const SearchRequest& request, const Interrupted& interrupted) const = 0;
+
+  // Rows after `after` (0: from the start; row 0 is never used), ascending, at
+  // most `limit`; fewer than limit: that was all.
+  virtual Result<std::vector<ListedRow>> list_rows(GenerationId generation, RowId after, uint32_t limit) const = 0;
+
+  // Compares posting blocks, row records and counters; one line a problem.
+  virtual Result<std::vector<std::string>> check(GenerationId generation, const Interrupted& interrupted) const = 0;
+
+  // Share of the true k nearest that search() finds, over `samples` stored
+  // vectors, each left out of its own result.  NaN: fewer than two vectors.
+  virtual Result<float> measure_recall(GenerationId generation, uint32_t k, uint32_t samples, float recall,
+                                       const Interrupted& interrupted) const = 0;
+
+  virtual Result<GenerationStatistics> statistics(GenerationId generation) const = 0;
+  virtual std::vector<GenerationStatistics> generations() const = 0;
+
+  // Returns when the background work scheduled so far is done (measuring after a
+  // doubling, graphs over centroids, compaction after a drop).  Searches are
+  // correct without; tests and benchmarks want a settled index.
+  virtual void wait_for_maintenance() = 0;
+};
+
+}  // namespace pg_semantic::index
+
+#endif  // PG_SEMANTIC_INDEX_ENGINE_H

@@ -1,0 +1,61 @@
+// A generation in memory, and consistent views of it for readers.
+//
+// Thread safety: see each member.
+#ifndef PG_SEMANTIC_INDEX_GENERATION_H
+#define PG_SEMANTIC_INDEX_GENERATION_H
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <unordered_set>
+
+#include "index/list_editor.h"
+#include "index/list_table.h"
+
+namespace pg_semantic::index {
+
+class Generation {
+ public:
+  explicit Generation(GenerationId id) : id_(id) {}
+
+  [[nodiscard]] GenerationId id() const { return id_; }
+
+  // The newest published table; null: it must be read from the database.
+  [[nodiscard]] std::shared_ptr<const ListTable> table() const;
+  void publish(std::shared_ptr<const ListTable> table);
+  void publish_if_absent(std::shared_ptr<const ListTable> table);
+
+  std::atomic<bool> dropped{false};  // set before the drop waits for the locks
+  std::mutex build;                  // held for the whole of a build; taken before `writer`
+  std::mutex writer;                 // held while a batch is made and written
+
+  // Under `writer`:
+  bool build_running = false;
+  std::unordered_set<RowId> changed_in_build;  // rows the running build may have missed
+  Unsplittable unsplittable;
+  uint64_t calibration_failed_at = 0;  // vectors; not tried again before a doubling
+
+ private:
+  const GenerationId id_;
+  mutable std::mutex mutex_;  // guards table_ for as long as copying a pointer takes
+  std::shared_ptr<const ListTable> table_;
+};
+
+// A list table and the RocksDB snapshot it describes.
+struct ReadView {
+  GenerationId generation = 0;
+  std::shared_ptr<const ListTable> table;
+  std::shared_ptr<const Snapshot> snapshot;
+
+  [[nodiscard]] const rocksdb::Snapshot* at() const { return snapshot->get(); }
+};
+
+// Never waits for a writer.
+Result<ReadView> read_view(const Storage& storage, Generation& generation);
+
+// The newest table, for the holder of `writer`.
+Result<std::shared_ptr<const ListTable>> table_for_writing(const Storage& storage, Generation& generation);
+
+}  // namespace pg_semantic::index
+
+#endif  // PG_SEMANTIC_INDEX_GENERATION_H

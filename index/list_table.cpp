@@ -1,0 +1,155 @@
+// The list table: loading it, and finding the nearest lists in it.
+#include "index/list_table.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "index/bytes.h"
+
+namespace pg_semantic::index {
+namespace {
+
+Status load_centroids(const Storage& storage, GenerationId generation, const rocksdb::Snapshot* snapshot,
+                      ListTable* table) {
+  const std::string prefix = generation_key(generation);
+  auto lists = storage.iterate(Family::kLists, snapshot, Reading::kPrefix);
+  std::vector<float> centroid(table->catalog.options.dimensions);
+  for (lists->Seek(prefix); lists->Valid() && lists->key().starts_with(prefix); lists->Next()) {
+    Result<ListId> id = list_of_key(view(lists->key()));
+    if (!id) return id.status();
+    if (*id >= table->catalog.next_list) return corrupt("List " + std::to_string(*id) + " was never made.");
+    PG_SEMANTIC_RETURN_IF_ERROR(check_vector(view(lists->value()), table->catalog.options.dimensions));
+    std::memcpy(centroid.data(), lists->value().data(), lists->value().size());
+    table->lists.push_back({*id, 0, table->store->append(centroid.data())});
+  }
+  return from_rocksdb(lists->status());
+}
+
+Status load_counts(const Storage& storage, GenerationId generation, const rocksdb::Snapshot* snapshot,
+                   ListTable* table) {
+  const std::string prefix = generation_key(generation);
+  auto counts = storage.iterate(Family::kCounts, snapshot, Reading::kPrefix);
+  size_t seen = 0;
+  for (counts->Seek(prefix); counts->Valid() && counts->key().starts_with(prefix); counts->Next()) {
+    Result<ListId> id = list_of_key(view(counts->key()));
+    if (!id) return id.status();
+    Result<uint32_t> entries = decode_u32(view(counts->value()), "list's counter");
+    if (!entries) return entries.status();
+    ListRef* list = table->find(*id);
+    if (list == nullptr) return corrupt("List " + std::to_string(*id) + " has a counter and no centroid.");
+    list->entries = *entries;
+    ++seen;
+  }
+  if (seen != table->lists.size()) return corrupt("A list has no counter.");
+  return from_rocksdb(counts->status());
+}
+
+// Slots come in runs, which one kernel call covers.
+template <typename Visit>
+void for_each_run(const ListTable& table, Visit visit) {
+  for (size_t first = 0; first < table.lists.size();) {
+    const uint32_t slot = table.lists[first].slot;
+    const size_t most = std::min<size_t>(table.lists.size() - first, table.store->contiguous(slot));
+    size_t count = 1;
+    while (count < most && table.lists[first + count].slot == slot + count) ++count;
+    visit(first, slot, count);
+    first += count;
+  }
+}
+
+std::vector<uint32_t> nearest_by_scores(const ListTable& table, const float* query, uint32_t count, Order order) {
+  const std::vector<float> scores = score_lists(table, query, order);
+  std::vector<uint32_t> positions(table.lists.size());
+  std::iota(positions.begin(), positions.end(), 0u);
+  // Not-a-number sorts last, so that the order is strict.
+  const auto nearer = [&scores](uint32_t a, uint32_t b) {
+    const bool a_is_number = scores[a] == scores[a], b_is_number = scores[b] == scores[b];
+    if (a_is_number != b_is_number) return a_is_number;
+    if (a_is_number && scores[a] != scores[b]) return scores[a] < scores[b];
+    return a < b;
+  };
+  if (count == 1 && !positions.empty()) return {*std::min_element(positions.begin(), positions.end(), nearer)};
+  const size_t kept = std::min<size_t>(count, positions.size());
+  std::partial_sort(positions.begin(), positions.begin() + static_cast<std::ptrdiff_t>(kept), positions.end(), nearer);
+  positions.resize(kept);
+  return positions;
+}
+
+}  // namespace
+
+const ListRef* ListTable::find(ListId id) const {
+  const auto at = std::lower_bound(lists.begin(), lists.end(), id,
+                                   [](const ListRef& list, ListId wanted) { return list.id < wanted; });
+  return at != lists.end() && at->id == id ? &*at : nullptr;
+}
+
+ListRef* ListTable::find(ListId id) { return const_cast<ListRef*>(std::as_const(*this).find(id)); }
+
+uint64_t ListTable::memory_bytes() const {
+  uint64_t bytes = sizeof(ListTable) + lists.capacity() * sizeof(ListRef);
+  if (!lists.empty()) bytes += (uint64_t{lists.back().slot} + 1) * store->dimensions() * sizeof(float);
+  // FAISS keeps the centroid, 64 links on the lowest layer, and its tables.
+  if (graph) bytes += graph->size() * (store->dimensions() * sizeof(float) + 70 * sizeof(int));
+  return bytes;
+}
+
+std::vector<float> score_lists(const ListTable& table, const float* query, Order order) {
+  std::vector<float> scores(table.lists.size());
+  const size_t dimensions = table.store ? table.store->dimensions() : 0;
+  for_each_run(table, [&](size_t first, uint32_t slot, size_t count) {
+    if (order == Order::kDistance) {
+      kernels().squared_distance_rows(query, dimensions, table.store->at(slot), count, scores.data() + first);
+    } else {
+      kernels().inner_product_rows(query, dimensions, table.store->at(slot), count, scores.data() + first);
+      for (size_t i = first; i < first + count; ++i) scores[i] = -scores[i];
+    }
+  });
+  return scores;
+}
+
+std::vector<uint32_t> nearest_lists(const ListTable& table, const float* query, uint32_t count, Order order) {
+  // The graph is one of distances: a greedy walk by inner product loses its way.
+  if (table.graph && order == Order::kDistance && count < table.lists.size() / 4) {
+    // Splits leave about one dead list for each that lives.
+    std::vector<uint32_t> positions;
+    for (const ListId id : table.graph->nearest(query, count * 2 + 32)) {
+      const ListRef* list = table.find(id);
+      if (list != nullptr) positions.push_back(static_cast<uint32_t>(list - table.lists.data()));
+      if (positions.size() == count) return positions;
+    }
+  }
+  return nearest_by_scores(table, query, count, order);
+}
+
+Result<std::shared_ptr<ListTable>> load_list_table(const Storage& storage, GenerationId generation,
+                                                   const rocksdb::Snapshot* snapshot) {
+  const std::string key = generation_key(generation);
+  rocksdb::PinnableSlice value;
+  Result<bool> found = storage.get(Family::kGenerations, key, snapshot, &value);
+  if (!found) return found.status();
+  if (!*found)
+    return Status(StatusCode::kNotFound, "semantic index has no data",
+                  "There is no generation " + std::to_string(generation) + ".", "REINDEX the index.");
+  Result<Catalog> catalog = decode_catalog(view(value));
+  if (!catalog) return catalog.status();
+  auto table = std::make_shared<ListTable>();
+  table->catalog = *catalog;
+  const uint32_t dimensions = table->catalog.options.dimensions;
+  if (dimensions == 0) return table;
+  table->layout = CodecLayout(table->catalog.options.codec, dimensions);
+  table->store = std::make_shared<CentroidStore>(dimensions);
+  if (table->catalog.options.building) return table;  // lists of a build that was cut off mean nothing
+  PG_SEMANTIC_RETURN_IF_ERROR(load_centroids(storage, generation, snapshot, table.get()));
+  PG_SEMANTIC_RETURN_IF_ERROR(load_counts(storage, generation, snapshot, table.get()));
+  rocksdb::PinnableSlice measured;
+  found = storage.get(Family::kCalibrations, key, snapshot, &measured);
+  if (!found) return found.status();
+  if (*found) {
+    Result<Calibration> calibration = decode_calibration(view(measured));
+    if (!calibration) return calibration.status();
+    table->calibration = std::make_shared<const Calibration>(std::move(*calibration));
+  }
+  return table;
+}
+
+}  // namespace pg_semantic::index

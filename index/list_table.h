@@ -1,0 +1,59 @@
+// The list table: what a generation looks like at one moment.
+//
+// A table is immutable once published; a writer copies the current one, changes
+// the copy together with a write batch, and publishes it after the batch.  Its
+// version is also in the catalog record, so a reader can tell that a RocksDB
+// snapshot and a table belong together.
+#ifndef PG_SEMANTIC_INDEX_LIST_TABLE_H
+#define PG_SEMANTIC_INDEX_LIST_TABLE_H
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "index/centroids.h"
+#include "index/storage.h"
+
+namespace pg_semantic::index {
+
+struct ListRef {
+  ListId id = 0;
+  uint32_t entries = 0;
+  uint32_t slot = 0;  // of its centroid
+};
+
+struct ListTable {
+  Catalog catalog;
+  CodecLayout layout;                     // meaningless while dimensions is 0
+  std::vector<ListRef> lists;             // ascending id
+  std::shared_ptr<CentroidStore> store;   // null while dimensions is 0
+  std::shared_ptr<CentroidGraph> graph;   // null: few lists; contains at least these lists
+  std::shared_ptr<const Calibration> calibration;  // null: not measured
+
+  [[nodiscard]] const ListRef* find(ListId id) const;
+  [[nodiscard]] ListRef* find(ListId id);
+  [[nodiscard]] const float* centroid(const ListRef& list) const { return store->at(list.slot); }
+  [[nodiscard]] uint64_t memory_bytes() const;
+};
+
+// Which order lists are visited in.
+enum class Order {
+  kDistance,      // nearest centroid first: where a vector belongs
+  kInnerProduct,  // greatest inner product first: where a query's best are
+};
+
+// Scores of all lists (lower is nearer), in the table's order.
+std::vector<float> score_lists(const ListTable& table, const float* query, Order order);
+
+// Positions in table.lists of the `count` nearest, nearest first: through the
+// graph where there is one, else exactly.
+std::vector<uint32_t> nearest_lists(const ListTable& table, const float* query, uint32_t count, Order order);
+
+// Reads a generation's table as of a snapshot (null: now).  kNotFound: no such
+// generation.
+Result<std::shared_ptr<ListTable>> load_list_table(const Storage& storage, GenerationId generation,
+                                                   const rocksdb::Snapshot* snapshot);
+
+}  // namespace pg_semantic::index
+
+#endif  // PG_SEMANTIC_INDEX_LIST_TABLE_H

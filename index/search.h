@@ -1,0 +1,24 @@
+// Searching a consistent view of a generation.
+#ifndef PG_SEMANTIC_INDEX_SEARCH_H
+#define PG_SEMANTIC_INDEX_SEARCH_H
+
+#include "index/generation.h"
+#include "index/tuning.h"
+
+namespace pg_semantic::index {
+
+Result<SearchResult> search_view(const Storage& storage, const ReadView& view, const Tuning& tuning,
+                                 const SearchRequest& request, const Interrupted& interrupted);
+
+// Lists to visit for this recall; all of them when nothing was measured or the
+// generation is small.
+uint32_t probes_for(const ListTable& table, const Tuning& tuning, float recall);
+
+// Widths agree (the message says both) and every value is finite.
+Status check_query(const Catalog& catalog, std::span<const float> query);
+
+inline bool is_interrupted(const Interrupted& interrupted) { return interrupted && interrupted(); }
+
+}  // namespace pg_semantic::index
+
+#endif  // PG_SEMANTIC_INDEX_SEARCH_H

@@ -1,0 +1,261 @@
+// The RocksDB directory.
+#include "index/storage.h"
+
+#include <rocksdb/cache.h>
+#include <rocksdb/env.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/slice_transform.h>
+#include <rocksdb/table.h>
+#include <rocksdb/write_buffer_manager.h>
+
+#include <algorithm>
+#include <thread>
+
+namespace pg_semantic::index {
+namespace {
+
+constexpr std::array<const char*, kFamilies> kFamilyNames = {
+    "default", "generations", "lists", "counts", "blocks", "rows", "locations", "vectors", "calibrations"};
+constexpr uint64_t kLeastMemory = 8ull << 20;
+constexpr const char* kFormatKey = "format";
+
+rocksdb::ColumnFamilyOptions family_options(Family which, uint64_t memory_bytes,
+                                            const std::shared_ptr<rocksdb::Cache>& cache) {
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = cache;
+  table.block_size = 16 << 10;
+  table.format_version = 5;
+  table.cache_index_and_filter_blocks = true;
+  table.cache_index_and_filter_blocks_with_high_priority = true;
+  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+
+  rocksdb::ColumnFamilyOptions options;
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  options.compression = rocksdb::kNoCompression;  // codes and floats do not compress
+  options.write_buffer_size = std::clamp<uint64_t>(memory_bytes / 16, 1 << 20, 32 << 20);
+  options.level_compaction_dynamic_level_bytes = true;
+  switch (which) {
+    case Family::kBlocks:
+      options.prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(12));  // generation | list
+      options.memtable_prefix_bloom_size_ratio = 0.02;
+      break;
+    case Family::kDefault:
+      break;
+    default:
+      options.prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(8));  // generation
+      options.memtable_prefix_bloom_size_ratio = 0.02;
+      options.memtable_whole_key_filtering = true;
+      break;
+  }
+  return options;
+}
+
+rocksdb::DBOptions database_options(const EngineOptions& options, uint64_t memory_bytes,
+                                    const std::shared_ptr<rocksdb::Cache>& cache) {
+  rocksdb::DBOptions result;
+  result.create_if_missing = true;
+  result.create_missing_column_families = true;
+  result.max_background_jobs = static_cast<int>(std::clamp<uint32_t>(options.threads, 2, 16));
+  // Memtables are charged to the cache, so that one bound holds for both.
+  result.write_buffer_manager = std::make_shared<rocksdb::WriteBufferManager>(memory_bytes / 4, cache);
+  result.max_total_wal_size = std::max<uint64_t>(memory_bytes / 2, 16 << 20);
+  result.max_open_files = 500;
+  result.bytes_per_sync = 1 << 20;
+  result.info_log_level = rocksdb::WARN_LEVEL;
+  result.keep_log_file_num = 4;
+  result.max_log_file_size = 4 << 20;
+  result.max_manifest_file_size = 16 << 20;
+  result.stats_dump_period_sec = 0;
+  result.stats_persist_period_sec = 0;
+  return result;
+}
+
+// Creates the shared threads under the caller's signal mask, which they keep.
+void start_background_threads(const EngineOptions& options) {
+  rocksdb::Env* env = rocksdb::Env::Default();
+  const int threads = static_cast<int>(std::clamp<uint32_t>(options.threads, 1, 16));
+  env->IncBackgroundThreadsIfNeeded(threads, rocksdb::Env::LOW);
+  env->IncBackgroundThreadsIfNeeded(1, rocksdb::Env::HIGH);
+}
+
+Status check_format(const Storage& storage) {
+  rocksdb::PinnableSlice value;
+  Result<bool> found = storage.get(Family::kDefault, kFormatKey, nullptr, &value);
+  if (!found) return found.status();
+  if (!*found) {
+    rocksdb::WriteBatch batch;
+    PG_SEMANTIC_RETURN_IF_ERROR(
+        from_rocksdb(batch.Put(storage.family(Family::kDefault), kFormatKey, encode_u32(kFormatVersion))));
+    PG_SEMANTIC_RETURN_IF_ERROR(storage.write(&batch));
+    return storage.sync();
+  }
+  Result<uint32_t> version = decode_u32(view(value), "format version");
+  if (!version) return version.status();
+  if (*version != kFormatVersion)
+    return {StatusCode::kUnsupported, "semantic index directory has an unknown format",
+            "Its format version is " + std::to_string(*version) + "; this build reads " +
+                std::to_string(kFormatVersion) + ".",
+            "REINDEX after removing the directory, or use the version that wrote it."};
+  return Status::ok();
+}
+
+}  // namespace
+
+Status from_rocksdb(const rocksdb::Status& status) {
+  if (status.ok()) return Status::ok();
+  const std::string detail = "RocksDB says: " + status.ToString() + ".";
+  if (status.IsNoSpace()) return {StatusCode::kDiskFull, "could not write semantic index: no space left", detail};
+  if (status.IsMemoryLimit()) return {StatusCode::kOutOfMemory, "out of memory in semantic index", detail};
+  if (status.IsCorruption()) return corrupt(detail);
+  if (status.IsIOError()) return {StatusCode::kIoError, "could not read or write semantic index", detail};
+  if (status.IsNotFound()) return {StatusCode::kNotFound, "semantic index data is missing", detail};
+  if (status.IsShutdownInProgress() || status.IsAborted() || status.IsIncomplete()) return Status::cancelled();
+  return {StatusCode::kInternal, "unexpected failure of the semantic index storage", detail};
+}
+
+Result<std::unique_ptr<Storage>> Storage::open(const EngineOptions& options) {
+  start_background_threads(options);
+  std::unique_ptr<Storage> storage(new Storage);
+  const uint64_t memory_bytes = std::max(options.memory_bytes, kLeastMemory);
+  storage->cache_ = rocksdb::NewLRUCache(memory_bytes, 4, false, 0.2);
+  std::vector<rocksdb::ColumnFamilyDescriptor> families;
+  families.reserve(kFamilies);
+  for (size_t i = 0; i < kFamilies; ++i)
+    families.emplace_back(kFamilyNames[i], family_options(static_cast<Family>(i), memory_bytes, storage->cache_));
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status opened = rocksdb::DB::Open(database_options(options, memory_bytes, storage->cache_),
+                                                   options.path, families, &handles, &db);
+  if (!opened.ok()) return from_rocksdb(opened);
+  storage->db_.reset(db);
+  std::copy(handles.begin(), handles.end(), storage->handles_.begin());
+  PG_SEMANTIC_RETURN_IF_ERROR(check_format(*storage));
+  return storage;
+}
+
+Storage::~Storage() {
+  if (!db_) return;
+  for (rocksdb::ColumnFamilyHandle* handle : handles_) {
+    if (handle != nullptr) db_->DestroyColumnFamilyHandle(handle).PermitUncheckedError();
+  }
+  db_->Close().PermitUncheckedError();
+}
+
+Status Storage::write(rocksdb::WriteBatch* batch) const {
+  return from_rocksdb(db_->Write(rocksdb::WriteOptions(), batch));
+}
+
+Status Storage::sync() const {
+  std::unique_lock lock(sync_mutex_);
+  const uint64_t ticket = ++sync_tickets_;
+  while (synced_ < ticket) {
+    if (sync_running_) {
+      sync_done_.wait(lock);
+      continue;
+    }
+    sync_running_ = true;
+    const uint64_t covered = sync_tickets_;
+    lock.unlock();
+    const rocksdb::Status status = db_->SyncWAL();
+    lock.lock();
+    sync_running_ = false;
+    if (status.ok()) synced_ = std::max(synced_, covered);
+    sync_done_.notify_all();
+    if (!status.ok()) return from_rocksdb(status);
+  }
+  return Status::ok();
+}
+
+Result<bool> Storage::get(Family which, std::string_view key, const rocksdb::Snapshot* snapshot,
+                          rocksdb::PinnableSlice* value) const {
+  rocksdb::ReadOptions options;
+  options.snapshot = snapshot;
+  const rocksdb::Status status = db_->Get(options, family(which), rocksdb::Slice(key.data(), key.size()), value);
+  if (status.IsNotFound()) return false;
+  if (!status.ok()) return from_rocksdb(status);
+  return true;
+}
+
+Status Storage::multi_get(Family which, std::span<const std::string> keys, const rocksdb::Snapshot* snapshot,
+                          const Visit& visit) const {
+  constexpr size_t kKeysAtOnce = 32;  // RocksDB's own batch
+  rocksdb::ReadOptions options;
+  options.snapshot = snapshot;
+  std::array<rocksdb::Slice, kKeysAtOnce> slices;
+  std::array<rocksdb::PinnableSlice, kKeysAtOnce> values;
+  std::array<rocksdb::Status, kKeysAtOnce> statuses;
+  for (size_t first = 0; first < keys.size(); first += kKeysAtOnce) {
+    const size_t count = std::min(kKeysAtOnce, keys.size() - first);
+    for (size_t i = 0; i < count; ++i) {
+      slices[i] = keys[first + i];
+      values[i].Reset();
+    }
+    db_->MultiGet(options, family(which), count, slices.data(), values.data(), statuses.data());
+    for (size_t i = 0; i < count; ++i) {
+      if (statuses[i].IsNotFound()) continue;
+      PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(statuses[i]));
+      PG_SEMANTIC_RETURN_IF_ERROR(visit(first + i, view(values[i])));
+    }
+  }
+  return Status::ok();
+}
+
+std::unique_ptr<rocksdb::Iterator> Storage::iterate(Family which, const rocksdb::Snapshot* snapshot,
+                                                    Reading reading) const {
+  rocksdb::ReadOptions options;
+  options.snapshot = snapshot;
+  options.total_order_seek = reading != Reading::kPrefix;
+  options.prefix_same_as_start = reading == Reading::kPrefix;
+  options.fill_cache = reading != Reading::kSweep;
+  if (reading == Reading::kSweep) options.readahead_size = 2 << 20;
+  return std::unique_ptr<rocksdb::Iterator>(db_->NewIterator(options, family(which)));
+}
+
+bool Storage::has_contents(GenerationId generation, std::span<const Family> families) const {
+  const std::string prefix = generation_key(generation);
+  for (const Family which : families) {
+    auto keys = iterate(which, nullptr, Reading::kRange);
+    keys->Seek(prefix);
+    // What cannot be read is taken for something to delete.
+    if (!keys->status().ok() || (keys->Valid() && keys->key().starts_with(prefix))) return true;
+  }
+  return false;
+}
+
+Status Storage::delete_contents(rocksdb::WriteBatch* batch, GenerationId generation,
+                                std::span<const Family> families) const {
+  const std::string first = generation_key(generation), end = generation_end_key(generation);
+  for (const Family which : families)
+    PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch->DeleteRange(family(which), first, end)));
+  return Status::ok();
+}
+
+void Storage::compact(GenerationId generation, std::atomic<bool>* cancelled) const {
+  const std::string first_key = generation_key(generation), end_key = generation_end_key(generation);
+  const rocksdb::Slice first(first_key), end(end_key);
+  rocksdb::CompactRangeOptions options;
+  options.exclusive_manual_compaction = false;
+  options.canceled = cancelled;
+  for (const Family which : {Family::kVectors, Family::kBlocks, Family::kRows, Family::kLocations, Family::kLists,
+                             Family::kCounts}) {
+    if (cancelled->load()) return;
+    // A hint: what is not given back now is given back by a later compaction.
+    db_->CompactRange(options, family(which), &first, &end).PermitUncheckedError();
+  }
+}
+
+uint64_t Storage::approximate_bytes(GenerationId generation) const {
+  const std::string first = generation_key(generation), end = generation_end_key(generation);
+  const rocksdb::Range range(first, end);
+  rocksdb::SizeApproximationOptions options;
+  options.include_memtables = true;
+  uint64_t total = 0;
+  for (rocksdb::ColumnFamilyHandle* handle : handles_) {
+    uint64_t bytes = 0;
+    if (db_->GetApproximateSizes(options, handle, &range, 1, &bytes).ok()) total += bytes;
+  }
+  return total;
+}
+
+}  // namespace pg_semantic::index

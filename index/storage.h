@@ -1,0 +1,108 @@
+// The RocksDB directory: opening it within a memory bound, reading and writing
+// it with Status instead of exceptions, and making writes durable in groups.
+//
+// Thread safety: every function may be called from any thread.
+#ifndef PG_SEMANTIC_INDEX_STORAGE_H
+#define PG_SEMANTIC_INDEX_STORAGE_H
+
+#include <rocksdb/db.h>
+#include <rocksdb/write_batch.h>
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "index/records.h"
+
+namespace pg_semantic::index {
+
+Status from_rocksdb(const rocksdb::Status& status);
+
+inline std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
+// How an iterator will be used.
+enum class Reading {
+  kPrefix,  // one family prefix (generation, or generation and list), kept in the cache
+  kRange,   // any range of keys in order, kept in the cache
+  kSweep,   // any range of keys in order, once: not kept in the cache
+};
+
+class Storage {
+ public:
+  static Result<std::unique_ptr<Storage>> open(const EngineOptions& options);
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  [[nodiscard]] rocksdb::DB* db() const { return db_.get(); }
+  [[nodiscard]] rocksdb::ColumnFamilyHandle* family(Family which) const {
+    return handles_[static_cast<size_t>(which)];
+  }
+
+  // Not yet durable: see sync().
+  Status write(rocksdb::WriteBatch* batch) const;
+  // Everything written before the call is durable after it.  Concurrent callers
+  // share one fsync.
+  Status sync() const;
+
+  // False: no such key.  A null snapshot reads the newest state.
+  Result<bool> get(Family which, std::string_view key, const rocksdb::Snapshot* snapshot,
+                   rocksdb::PinnableSlice* value) const;
+
+  // Calls `visit(position, value)` for each key that is there; a visitor's error
+  // ends the reading.  The value lives until the visitor returns.
+  using Visit = std::function<Status(size_t position, std::string_view value)>;
+  Status multi_get(Family which, std::span<const std::string> keys, const rocksdb::Snapshot* snapshot,
+                   const Visit& visit) const;
+
+  // The caller checks the iterator's status() at its end.
+  [[nodiscard]] std::unique_ptr<rocksdb::Iterator> iterate(Family which, const rocksdb::Snapshot* snapshot,
+                                                           Reading reading) const;
+
+  [[nodiscard]] bool has_contents(GenerationId generation, std::span<const Family> families) const;
+  // Deletes a generation's keys in these families.
+  Status delete_contents(rocksdb::WriteBatch* batch, GenerationId generation, std::span<const Family> families) const;
+  // Gives the space of deleted ranges back.  Slow; `cancelled` ends it early.
+  void compact(GenerationId generation, std::atomic<bool>* cancelled) const;
+  [[nodiscard]] uint64_t approximate_bytes(GenerationId generation) const;
+
+ private:
+  Storage() = default;
+
+  std::shared_ptr<rocksdb::Cache> cache_;
+  std::unique_ptr<rocksdb::DB> db_;
+  std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};  // owned by db_, closed in the destructor
+
+  // Group commit: a caller's ticket is served by any fsync begun after it.
+  mutable std::mutex sync_mutex_;
+  mutable std::condition_variable sync_done_;
+  mutable uint64_t sync_tickets_ = 0;
+  mutable uint64_t synced_ = 0;
+  mutable bool sync_running_ = false;
+};
+
+// A snapshot that is released.
+class Snapshot {
+ public:
+  explicit Snapshot(const Storage& storage) : db_(storage.db()), snapshot_(db_->GetSnapshot()) {}
+  ~Snapshot() { db_->ReleaseSnapshot(snapshot_); }
+  Snapshot(const Snapshot&) = delete;
+  Snapshot& operator=(const Snapshot&) = delete;
+
+  [[nodiscard]] const rocksdb::Snapshot* get() const { return snapshot_; }
+
+ private:
+  rocksdb::DB* db_;
+  const rocksdb::Snapshot* snapshot_;
+};
+
+}  // namespace pg_semantic::index
+
+#endif  // PG_SEMANTIC_INDEX_STORAGE_H

@@ -1,0 +1,27 @@
+// Sizes that steer the engine.  The defaults are what users get; tests make them
+// small to reach splits and graphs with few vectors.
+#ifndef PG_SEMANTIC_INDEX_TUNING_H
+#define PG_SEMANTIC_INDEX_TUNING_H
+
+#include <cstdint>
+#include <memory>
+
+#include "index/engine.h"
+
+namespace pg_semantic::index {
+
+struct Tuning {
+  uint32_t list_limit = 512;           // entries; a longer list is split
+  uint32_t list_floor = 24;            // entries; a shorter list that loses a row is merged away
+  uint32_t built_list_entries = 256;   // mean after a build
+  uint32_t neighbour_lists = 12;       // whose border vectors a split looks at
+  uint32_t graph_lists = 2000;         // more lists than this are found through HNSW
+  uint64_t exact_vectors = 20000;      // generations up to this size are scanned whole
+  uint32_t calibration_samples = 128;  // stored vectors searched to find the probes
+};
+
+Result<std::unique_ptr<Engine>> open_engine(const EngineOptions& options, const Tuning& tuning);
+
+}  // namespace pg_semantic::index
+
+#endif  // PG_SEMANTIC_INDEX_TUNING_H

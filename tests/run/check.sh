@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Every test, each part in turn, whatever the parts before it gave.  Builds,
+# installs, and ends with one line a part and one line for all:
+# "check: N passed, N failed".
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+logs=$repository/$BUILD/check
+rm -rf "$logs"
+mkdir -p "$logs"
+
+summary=()
+passed=0 failed=0
+
+# "passed failed": how many tests a log tells of.  GoogleTest; the structure
+# and pg_regress (16 and later: "ok", "not ok"; before: "... ok", "... FAILED"); prove.
+count_tests() {
+  awk '/^\[  PASSED  \] [0-9]+ tests?\./ { passed += $4 }
+       /^\[  FAILED  \] .*\([0-9]+ ms\)/ { failed++ }
+       /\.\.\. ok +[0-9]+ ms/ || /^ok: / || /^ok [0-9]+ +[-+] / { passed++ }
+       /\.\.\. FAILED/ || /^not ok/ { failed++ }
+       match($0, /^Files=[0-9]+, Tests=[0-9]+/) { split(substr($0, RSTART, RLENGTH), part, "="); passed += part[3] }
+       match($0, /Failed [0-9]+\/[0-9]+ subtests/) { split(substr($0, RSTART + 7), part, "/"); failed += part[1]; passed -= part[1] }
+       END { print passed + 0, failed + 0 }' "$1"
+}
+
+part() {  # part NAME COMMAND…
+  local name=$1 start status=0 good bad
+  shift
+  say
+  say "==== $name"
+  start=$SECONDS
+  "$@" >"$logs/$name.log" 2>&1 </dev/null || status=$?
+  # What a person wants to see of a part that passed: how it ended.
+  if [ "$status" = 0 ]; then tail -n 6 "$logs/$name.log"; else cat "$logs/$name.log"; fi
+  grep -hE '^SKIP|\[  SKIPPED \]' "$logs/$name.log" | sort -u || true
+  read -r good bad < <(count_tests "$logs/$name.log")
+  if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
+  if [ "$status" = 0 ] && [ "$good" = 0 ]; then
+    say "not ok: $name ran no test"
+    bad=1
+  fi
+  passed=$((passed + good))
+  failed=$((failed + bad))
+  summary+=("$(printf '%-18s %5d passed  %3d failed  %4d s' "$name" "$good" "$bad" $((SECONDS - start)))")
+}
+
+say "==== build"
+start=$SECONDS
+build_and_install >"$logs/build.log" 2>&1 </dev/null || { tail -n 100 "$logs/build.log"; die "the build failed"; }
+run_make "$BUILD/tests/unit_tests" >>"$logs/build.log" 2>&1 </dev/null ||
+  { tail -n 100 "$logs/build.log"; die "the build of the unit tests failed"; }
+grep -E 'warning:' "$logs/build.log" | sort -u | head -n 20 || true
+say "built and installed in $((SECONDS - start)) s"
+
+cd "$repository"
+part structure tests/run/structure.sh
+part unit tests/run/unit.sh
+part regress tests/run/regress.sh regress
+part isolation tests/run/regress.sh isolation
+part tap tests/run/tap.sh
+part sanitize-address tests/run/sanitize.sh address
+part sanitize-thread tests/run/sanitize.sh thread
+
+say
+say "==== summary"
+printf '%s\n' "${summary[@]}"
+say "check: $passed passed, $failed failed"
+[ "$failed" = 0 ]

@@ -1,0 +1,119 @@
+// What the model tests share: where the test data lies, and directories that a
+// test may break.
+#ifndef PG_SEMANTIC_TESTS_UNIT_MODEL_TEST_SUPPORT_H
+#define PG_SEMANTIC_TESTS_UNIT_MODEL_TEST_SUPPORT_H
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <string>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "encoder/model.h"
+
+namespace pg_semantic::encoder {
+
+// PG_SEMANTIC_SHARED, or ../shared beside the repository (tests run in its root).
+inline std::filesystem::path shared_directory() {
+  const char* set = std::getenv("PG_SEMANTIC_SHARED");
+  return set != nullptr ? std::filesystem::path(set) : std::filesystem::path("../shared");
+}
+
+#define PG_SEMANTIC_SKIP_WITHOUT(path)                                                    \
+  if (!std::filesystem::exists(path)) {                                                   \
+    GTEST_SKIP() << "test data is missing: " << (path) << " (set PG_SEMANTIC_SHARED)";    \
+  }
+
+inline std::string read_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+inline void write_file(const std::filesystem::path& path, const std::string& content) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << content;
+}
+
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "pg_semantic_test_XXXXXX").string();
+    path_ = mkdtemp(pattern.data());
+  }
+  ~TemporaryDirectory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::filesystem::path conformance_model(const std::string& name) {
+  return shared_directory() / "conformance" / "models" / name;
+}
+
+// Copies a conformance checkpoint, file by file, so that modes and times are the
+// test's own, and adds the vocabulary that is not stored twice.
+inline void copy_model(const std::string& name, const std::filesystem::path& to) {
+  namespace fs = std::filesystem;
+  const fs::path from = conformance_model(name);
+  for (const auto& entry : fs::recursive_directory_iterator(from)) {
+    const fs::path target = to / fs::relative(entry.path(), from);
+    fs::create_directories(target.parent_path());
+    if (entry.is_regular_file()) write_file(target, read_file(entry.path()));
+  }
+  if (fs::exists(to / "vocab.txt") || fs::exists(to / "tokenizer.json")) return;
+  const auto expected = nlohmann::json::parse(read_file(shared_directory() / "conformance/expected" / (name + ".json")));
+  if (!expected.contains("vocab_file")) return;
+  const std::string file = fs::path(expected["vocab_file"].get<std::string>()).filename();
+  write_file(to / "vocab.txt", read_file(shared_directory() / "data/tokenizer" / file));
+}
+
+inline std::string explain(const Status& status) { return status.message() + " | " + status.detail(); }
+
+// Compiles and opens the model in `directory`; nullptr and a failure otherwise.
+inline std::unique_ptr<Model> load(const std::filesystem::path& directory, const std::filesystem::path& file) {
+  const Result<ModelInfo> info = compile_model(directory.string(), file.string(), {});
+  EXPECT_TRUE(info.is_ok()) << directory << ": " << explain(info.status());
+  if (!info) return nullptr;
+  Result<std::unique_ptr<Model>> model = Model::open(file.string());
+  EXPECT_TRUE(model.is_ok()) << explain(model.status());
+  return model ? std::move(*model) : nullptr;
+}
+
+// A safetensors file's header, taken apart to be changed and put together again.
+struct SafetensorsContent {
+  nlohmann::json header;
+  std::string data;
+
+  static SafetensorsContent read(const std::filesystem::path& path) {
+    const std::string bytes = read_file(path);
+    uint64_t size = 0;
+    std::memcpy(&size, bytes.data(), sizeof(size));
+    return {nlohmann::json::parse(bytes.substr(8, size)), bytes.substr(8 + size)};
+  }
+
+  void write(const std::filesystem::path& path) const { write_raw(path, header.dump()); }
+
+  void write_raw(const std::filesystem::path& path, const std::string& header_text) const {
+    const uint64_t size = header_text.size();
+    std::string bytes(sizeof(size), '\0');
+    std::memcpy(bytes.data(), &size, sizeof(size));
+    write_file(path, bytes + header_text + data);
+  }
+};
+
+}  // namespace pg_semantic::encoder
+
+#endif  // PG_SEMANTIC_TESTS_UNIT_MODEL_TEST_SUPPORT_H
