@@ -41,7 +41,8 @@ model_files := $(shell cd extension/models/default && find . -type f)
 override with_llvm = no   # the bitcode step compiles C++ as gnu++14 and fails
 override enable_coverage = no
 
-SHLIB_LINK = -Wl,--exclude-libs,ALL -lstdc++ -lm -licuuc -lcrypto -ldl -lpthread $(SANITIZE)
+export_flags = -Wl,--exclude-libs,ALL -Wl,--version-script=extension/exports.map
+SHLIB_LINK = $(export_flags) -lstdc++ -lm -licuuc -lcrypto -ldl -lpthread $(SANITIZE)
 EXTRA_CLEAN = $(BUILD)
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -94,7 +95,7 @@ $(BUILD)/%.o: %.cpp
 all: $(worker_library)
 
 $(worker_library): $(worker_objects)
-	$(CXX) -shared -o $@ $^ -Wl,--exclude-libs,ALL -lfaiss -lrocksdb -lopenblas -lgomp -lcrypto -lpthread -ldl $(SANITIZE)
+	$(CXX) -shared -o $@ $^ $(export_flags) -lfaiss -lrocksdb -lopenblas -lgomp -lcrypto -lpthread -ldl $(SANITIZE)
 
 install: install-worker
 

@@ -30,6 +30,7 @@ struct Break {
   size_t left_end = 0;     // bytes: where a chunk that ends here ends
   size_t right_start = 0;  // bytes: where a chunk that begins here begins
   BreakLevel level = BreakLevel::kNone;
+  bool at_space = false;  // tokens do not depend on what is beyond white space
 };
 
 bool is_closing(char32_t c) {
@@ -55,13 +56,14 @@ class BreakFinder {
     locate(tokens);
     // The ends of the text are breaks, also of a text that has characters but no tokens.
     const size_t first = skip_space(0);
-    breaks_.push_back({first, first, BreakLevel::kParagraphEnd});
+    breaks_.push_back({first, first, BreakLevel::kParagraphEnd, true});
     for (size_t i = 1; i < tokens.size(); ++i) breaks_.push_back(find_break(i));
     const size_t last = trim_space(text.size());
-    breaks_.push_back({last, last, BreakLevel::kParagraphEnd});
+    breaks_.push_back({last, last, BreakLevel::kParagraphEnd, true});
   }
 
   [[nodiscard]] const std::vector<Break>& breaks() const { return breaks_; }
+  [[nodiscard]] size_t token_count() const { return starts_.size(); }
 
  private:
   // Byte offsets of the tokens' characters.  Tokens may share characters, but neither starts nor ends descend.
@@ -114,15 +116,15 @@ class BreakFinder {
   [[nodiscard]] Break find_break(size_t i) const {
     const size_t gap_start = ends_[i - 1];
     const size_t gap_end = starts_[i];
-    if (gap_start > gap_end) return {gap_end, gap_end, BreakLevel::kNone};
+    if (gap_start > gap_end) return {gap_end, gap_end, BreakLevel::kNone, false};
     size_t space = gap_start;
     while (space < gap_end) {
       size_t after = space;
       if (is_white_space(next_code_point(text_, &after))) break;
       space = after;
     }
-    Break result{space, std::min(skip_space(space), gap_end), BreakLevel::kInsideWord};
     const bool has_space = space < gap_end;
+    Break result{space, std::min(skip_space(space), gap_end), BreakLevel::kInsideWord, has_space};
     if (has_space && is_blank_line(space, gap_end)) {
       result.level = BreakLevel::kParagraphEnd;
     } else if (ends_sentence(space, gap_end, has_space)) {
@@ -179,9 +181,13 @@ class BreakFinder {
 
 class Chunker {
  public:
-  Chunker(const Tokenizer& tokenizer, std::string_view text, const std::vector<Break>& breaks, size_t budget,
-          size_t overlap)
-      : tokenizer_(tokenizer), text_(text), breaks_(breaks), budget_(budget), overlap_(overlap) {}
+  Chunker(const Tokenizer& tokenizer, std::string_view text, const BreakFinder& finder, size_t budget, size_t overlap)
+      : tokenizer_(tokenizer),
+        text_(text),
+        breaks_(finder.breaks()),
+        token_count_(finder.token_count()),
+        budget_(budget),
+        overlap_(overlap) {}
 
   std::vector<Chunk> run() {
     const size_t last = breaks_.size() - 1;
@@ -241,13 +247,17 @@ class Chunker {
     return end;
   }
 
+  // Text without tokens has two breaks all the same.
+  [[nodiscard]] size_t tokens_between(size_t start, size_t end) const { return std::min(end, token_count_) - start; }
+
   bool append(size_t start, size_t end, bool must = false) {
     Chunk chunk;
     chunk.byte_start = breaks_[start].right_start;
     chunk.byte_end = breaks_[end].left_end;
     if (chunk.byte_end <= chunk.byte_start) return true;  // white space only
     const std::string_view piece = text_.substr(chunk.byte_start, chunk.byte_end - chunk.byte_start);
-    const size_t tokens = tokenizer_.tokenize(piece).size();
+    const bool as_in_text = breaks_[start].at_space && breaks_[end].at_space;
+    const size_t tokens = as_in_text ? tokens_between(start, end) : tokenizer_.tokenize(piece).size();
     if (tokens > budget_ && !must) return false;
     chunk.tokens = static_cast<int32_t>(tokens) + kSpecialTokens;
     // Chunks begin one after the other.
@@ -263,6 +273,7 @@ class Chunker {
   const Tokenizer& tokenizer_;
   const std::string_view text_;
   const std::vector<Break>& breaks_;
+  const size_t token_count_;
   const size_t budget_;  // tokens of a chunk, special ones not counted
   const size_t overlap_;
   std::vector<Chunk> chunks_;
@@ -288,7 +299,7 @@ Result<std::vector<Chunk>> chunk_text(const Tokenizer& tokenizer, std::string_vi
     return Status(StatusCode::kInvalidArgument, "text has too many tokens");
   }
   const BreakFinder finder(text, tokens);
-  return Chunker(tokenizer, text, finder.breaks(), static_cast<size_t>(max_tokens - kSpecialTokens),
+  return Chunker(tokenizer, text, finder, static_cast<size_t>(max_tokens - kSpecialTokens),
                  static_cast<size_t>(overlap))
       .run();
 }

@@ -47,7 +47,7 @@ class ConfigFiles {
     if (!text) return text.status();
     if (!text->has_value()) return json();
     Result<json> parsed = parse_json(**text, path(name));
-    if (parsed && parsed->is_null()) return corrupt(path(name), "It holds nothing but null.");
+    if (parsed && !parsed->is_structured()) return corrupt(path(name), "It is neither a JSON object nor an array.");
     return parsed;
   }
 

@@ -31,12 +31,14 @@ struct Token {
   int32_t char_end = -1;
 };
 
-// A special or added token, found in the text before anything else.
+// A special or added token, found in the text before anything else.  Its id is
+// that of the same text in the vocabulary, or follows the vocabulary's ids: then
+// it is a token of its own, but no piece of words.
 struct AddedToken {
   std::string content;
   int32_t id = 0;
-  bool special = true;      // special: matched in the raw text
-  bool normalized = false;  // matched in the normalised text
+  bool special = true;
+  bool normalized = false;  // matched in the normalised text, else in the text as it is
   bool single_word = false;
   bool lstrip = false;
   bool rstrip = false;
@@ -44,7 +46,7 @@ struct AddedToken {
 
 // Everything that decides what a WordPiece tokenizer does.
 struct WordPieceConfig {
-  std::vector<std::string> vocabulary;  // by id
+  std::vector<std::string> vocabulary;  // by id; "" where there is none
   std::vector<AddedToken> added_tokens;
   std::string continuing_prefix = "##";
   std::string unknown_token = "[UNK]";
@@ -65,7 +67,8 @@ class Tokenizer {
   // range) and appends the tables to `out`, 8-byte aligned at its start.
   static Status compile(const WordPieceConfig& config, std::vector<std::byte>* out);
 
-  // Checks every offset of the tables and returns a view of them.
+  // Checks the tables' header and sections and returns a view of them; what
+  // grows with the vocabulary is checked where it is used.
   static Result<std::unique_ptr<Tokenizer>> open(std::span<const std::byte> tables);
 
   virtual ~Tokenizer() = default;
@@ -75,9 +78,9 @@ class Tokenizer {
   // The same with them: [CLS] text [SEP].
   std::vector<Token> encode(std::string_view text) const;
 
-  virtual std::string_view token_text(int32_t id) const = 0;  // the vocabulary's form, e.g. "##ing"
+  virtual std::string_view token_text(int32_t id) const = 0;   // the vocabulary's form, e.g. "##ing"
   virtual int32_t token_id(std::string_view token) const = 0;  // -1: not there
-  virtual int32_t vocabulary_size() const = 0;
+  virtual int32_t vocabulary_size() const = 0;                 // added tokens beyond the vocabulary included
   virtual int32_t cls_id() const = 0;
   virtual int32_t sep_id() const = 0;
   virtual int32_t unknown_id() const = 0;

@@ -137,6 +137,11 @@ void check_unmet_entries(CheckState* check, Relation heap, Snapshot snapshot) {
 
 void check_index(CheckState* check, Relation heap, Relation index) {
   check->metapage = *read_metapage(index);
+  StatisticsReply statistics;
+  if (check->metapage.generation != 0 && !find_index_statistics(check->metapage.generation, &statistics)) {
+    put_problem(check->rows, "the index worker's store has no data of this index", nullptr);
+    return;
+  }
   if (check->metapage.generation != 0) {
     send_pending_rows(check->metapage.generation);
     put_storage_problems(check);

@@ -181,7 +181,7 @@ bool receive_reply(RequestSlot* slot, bool cancellable, bool show_progress, char
   }
 }
 
-[[noreturn]] void raise_reply_error(uint32_t code, const char* data, size_t length) {
+[[noreturn]] void raise_reply_error(StatusCode code, const char* data, size_t length) {
   const char* texts[3] = {"", "", ""};
   size_t position = 0;
   for (auto& text : texts) {
@@ -193,13 +193,13 @@ bool receive_reply(RequestSlot* slot, bool cancellable, bool show_progress, char
   if (length == 0 || data[length - 1] != '\0') {
     ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
   }
-  ereport(ERROR, (errcode(sqlstate_of(static_cast<StatusCode>(code))), errmsg("%s", texts[0]),
+  ereport(ERROR, (errcode(sqlstate_of(code)), errmsg("%s", texts[0]),
                   texts[1][0] == '\0' ? 0 : errdetail("%s", texts[1]), texts[2][0] == '\0' ? 0 : errhint("%s", texts[2])));
 }
 
-// One request and its reply.  `cancellable` false: the wait for the reply is
+// One request and its reply, whatever its status.  `cancellable` false: the wait for the reply is
 // not interrupted, because the caller must know that the change is applied.
-Reply request(RequestKind kind, const Message& message, bool cancellable, bool show_progress = false) {
+Reply exchange(RequestKind kind, const Message& message, bool cancellable, bool show_progress, StatusCode* status) {
   require_index_worker();
   char* data = nullptr;
   size_t length = 0;
@@ -227,10 +227,17 @@ Reply request(RequestKind kind, const Message& message, bool cancellable, bool s
   ReplyHeader header;
   if (length < sizeof(header)) ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
   memcpy(&header, data, sizeof(header));
-  const Reply reply = {data + sizeof(header), length - sizeof(header)};
-  if (header.status_code != static_cast<uint32_t>(StatusCode::kOk)) {
+  *status = static_cast<StatusCode>(header.status_code);
+  return {data + sizeof(header), length - sizeof(header)};
+}
+
+// The same for those who need an answer: a failure is raised.
+Reply request(RequestKind kind, const Message& message, bool cancellable, bool show_progress = false) {
+  StatusCode status = StatusCode::kOk;
+  const Reply reply = exchange(kind, message, cancellable, show_progress, &status);
+  if (status != StatusCode::kOk) {
     CHECK_FOR_INTERRUPTS();
-    raise_reply_error(header.status_code, reply.data, reply.length);
+    raise_reply_error(status, reply.data, reply.length);
   }
   return reply;
 }
@@ -305,6 +312,16 @@ void finish_index_build(index::GenerationId generation) {
 StatisticsReply index_statistics(index::GenerationId generation) {
   const GenerationHeader header = {generation};
   return read_reply<StatisticsReply>(request(RequestKind::kStatistics, {&header, sizeof(header), nullptr, 0}, true));
+}
+
+bool find_index_statistics(index::GenerationId generation, StatisticsReply* statistics) {
+  const GenerationHeader header = {generation};
+  StatusCode status = StatusCode::kOk;
+  const Reply reply = exchange(RequestKind::kStatistics, {&header, sizeof(header), nullptr, 0}, true, false, &status);
+  if (status == StatusCode::kNotFound) return false;
+  if (status != StatusCode::kOk) raise_reply_error(status, reply.data, reply.length);
+  *statistics = read_reply<StatisticsReply>(reply);
+  return true;
 }
 
 float measure_index_recall(index::GenerationId generation, uint32_t k, uint32_t samples) {

@@ -39,6 +39,8 @@ uint32_t list_index_rows(index::GenerationId generation, index::RowId after, ind
 void finish_index_build(index::GenerationId generation);
 
 StatisticsReply index_statistics(index::GenerationId generation);
+// False: the worker's store has no such generation (its directory was lost).
+bool find_index_statistics(index::GenerationId generation, StatisticsReply* statistics);
 float measure_index_recall(index::GenerationId generation, uint32_t k, uint32_t samples);
 
 // Generations that exist for an index of a database; palloc'd.

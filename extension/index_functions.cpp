@@ -81,8 +81,11 @@ void put_statistics(ReturnSetInfo* rows, Relation index) {
   if (!nulls[0]) values[0] = CStringGetTextDatum(metapage.model);
   uint32 dimensions = metapage.dimensions;
   const char* state = hindrance;
+  StatisticsReply found = {};
+  if (hindrance == nullptr && metapage.generation != 0 && !find_index_statistics(metapage.generation, &found)) {
+    state = hindrance = "lost";
+  }
   if (hindrance == nullptr && metapage.generation != 0) {
-    const StatisticsReply found = index_statistics(metapage.generation);
     dimensions = found.dimensions;
     values[4] = Int64GetDatum(static_cast<int64>(found.vectors));
     values[5] = Int64GetDatum(static_cast<int64>(count_pending_rows(metapage.generation)));

@@ -39,6 +39,13 @@ IndexBulkDeleteResult* bulk_delete(IndexVacuumInfo* info, IndexBulkDeleteResult*
   const IndexMetapage metapage = *read_metapage(info->index);
   stats->num_index_tuples = 0;
   if (metapage.generation == 0) return stats;
+  StatisticsReply statistics;
+  if (!find_index_statistics(metapage.generation, &statistics)) {
+    // Nothing to remove: the table's VACUUM need not fail over it.
+    ereport(WARNING, (errmsg("semantic index \"%s\" has no data", RelationGetRelationName(info->index)),
+                      errhint("REINDEX INDEX %s.", RelationGetRelationName(info->index))));
+    return stats;
+  }
   // CREATE INDEX CONCURRENTLY lists an index's rows through here, its own included.
   send_pending_rows(metapage.generation);
 
@@ -75,11 +82,13 @@ IndexBulkDeleteResult* bulk_delete(IndexVacuumInfo* info, IndexBulkDeleteResult*
 
 IndexBulkDeleteResult* vacuum_cleanup(IndexVacuumInfo* info, IndexBulkDeleteResult* stats) {
   if (info->analyze_only) return stats;
+  require_index_worker();
   if (stats == nullptr) {
     stats = static_cast<IndexBulkDeleteResult*>(palloc0(sizeof(IndexBulkDeleteResult)));
     const IndexMetapage metapage = *read_metapage(info->index);
-    if (metapage.generation != 0) {
-      stats->num_index_tuples = static_cast<double>(index_statistics(metapage.generation).rows);
+    StatisticsReply statistics;
+    if (metapage.generation != 0 && find_index_statistics(metapage.generation, &statistics)) {
+      stats->num_index_tuples = static_cast<double>(statistics.rows);
     }
   }
   stats->num_pages = RelationGetNumberOfBlocks(info->index);

@@ -23,9 +23,9 @@ char* new_temporary_model_path();
 // SHA-256 of a file's content, 64 lower-case hex digits.
 char* model_file_sha256(const char* path);
 
-// Gives a complete, fsynced temporary file its final name, durably.  When a file
-// of this size is there already, that one stays and the temporary goes: processes
-// have it mapped.
+// Gives a complete, fsynced temporary file its final name, durably.  Unless
+// `replace`, a file of this size that is there already stays and the temporary
+// goes: processes have that one mapped.
 void publish_model_file(const char* temporary_path, const char* final_path, int64 bytes, bool replace);
 
 }  // namespace pg_semantic

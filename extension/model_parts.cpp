@@ -164,7 +164,7 @@ void delete_parts(const StoredModel& model) {
 }
 
 // Sessions that do this at the same time each write a file of their own; the
-// last rename wins and all of them are the same.
+// first rename wins, so that they map the same one.
 void make_file_from_parts(const StoredModel& model, const char* path, bool replace) {
   char* temporary = new_temporary_model_path();
   PG_TRY();

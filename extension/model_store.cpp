@@ -272,7 +272,10 @@ void store_model(const char* name, const char* directory, const char* precision,
     else
       insert_parts(model, temporary);
     insert_catalog_row(catalog, model);
-    publish_model_file(temporary, model_file_path(model.fingerprint), model.bytes, false);
+    const char* path = model_file_path(model.fingerprint);
+    const bool sound_file_is_there =
+        model_file_is_present(path, model.bytes) && strcmp(model_file_sha256(path), model.file_sha256) == 0;
+    publish_model_file(temporary, path, model.bytes, !sound_file_is_there);
     invalidate_models(RelationGetRelid(catalog));
     CommandCounterIncrement();
     table_close(catalog, NoLock);
@@ -333,12 +336,14 @@ const encoder::Model* open_stored_model(const StoredModel& model) {
   }
 
   char* path = model_file_path(model.fingerprint);
+  bool damaged = false;
   if (model_file_is_present(path, model.bytes)) {
     const encoder::Model* mapped = map_model(model, path, true);
     if (mapped != nullptr) return mapped;
+    damaged = true;
     ereport(LOG, (errmsg("file \"%s\" is damaged and is made again from the stored parts", path)));
   }
-  make_file_from_parts(model, path, true);
+  make_file_from_parts(model, path, damaged);
   return map_model(model, path, false);
 }
 

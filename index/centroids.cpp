@@ -3,6 +3,7 @@
 
 #include <faiss/IndexFlat.h>
 #include <faiss/impl/AuxIndexStructures.h>
+#include <faiss/utils/Heap.h>
 
 #include <algorithm>
 #include <bit>
@@ -81,12 +82,14 @@ std::vector<ListId> CentroidGraph::nearest(const float* query, uint32_t count) c
   if (count == 0) return {};
   std::vector<faiss::Index::idx_t> labels(count, -1);
   std::vector<float> distances(count);
+  faiss::maxheap_heapify(count, distances.data(), labels.data());
   GraphDistance distance(index_);
   distance.set_query(query);
   faiss::VisitedTable visited(static_cast<int>(lists_.size()));
   faiss::SearchParametersHNSW parameters;
   parameters.efSearch = static_cast<int>(std::max<uint32_t>(64, count + count / 2));
   index_.hnsw.search(distance, static_cast<int>(count), labels.data(), distances.data(), visited, &parameters);
+  faiss::maxheap_reorder(count, distances.data(), labels.data());
   std::vector<ListId> result;
   result.reserve(count);
   for (const faiss::Index::idx_t label : labels) {

@@ -2,6 +2,7 @@
 #include "index/list_table.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "index/bytes.h"
@@ -20,6 +21,8 @@ Status load_centroids(const Storage& storage, GenerationId generation, const roc
     if (*id >= table->catalog.next_list) return corrupt("List " + std::to_string(*id) + " was never made.");
     PG_SEMANTIC_RETURN_IF_ERROR(check_vector(view(lists->value()), table->catalog.options.dimensions));
     std::memcpy(centroid.data(), lists->value().data(), lists->value().size());
+    if (!std::all_of(centroid.begin(), centroid.end(), [](float value) { return std::isfinite(value); }))
+      return corrupt("The centroid of list " + std::to_string(*id) + " is not finite.");
     table->lists.push_back({*id, 0, table->store->append(centroid.data())});
   }
   return from_rocksdb(lists->status());

@@ -290,7 +290,7 @@ JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
 CROSS JOIN LATERAL semantic_index_statistics(c.oid) s
 WHERE a.amname = 'semantic' AND c.relkind = 'i';
 COMMENT ON VIEW semantic_indexes IS
-'The semantic indexes of this database. vectors: rows with a vector, dead ones until VACUUM included; pending: rows of this transaction not sent yet; lists: posting lists; bytes: on disk; memory_bytes: centroids in the worker; state: ready, building, invalid (a failed CREATE INDEX CONCURRENTLY), not preloaded, in recovery, damaged, copied from another database.';
+'The semantic indexes of this database. vectors: rows with a vector, dead ones until VACUUM included; pending: rows of this transaction not sent yet; lists: posting lists; bytes: on disk; memory_bytes: centroids in the worker; state: ready, building, invalid (a failed CREATE INDEX CONCURRENTLY), not preloaded, in recovery, damaged, lost (the worker''s store has no data of it: REINDEX), copied from another database.';
 GRANT SELECT ON semantic_indexes TO PUBLIC;
 
 CREATE FUNCTION semantic_index_recall(index regclass, k integer DEFAULT 10, samples integer DEFAULT 100) RETURNS real

@@ -28,6 +28,7 @@ build_index() {  # build_index TABLE COLUMN INDEX
              CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END,
              CASE WHEN tuples_total > 0 THEN tuples_total ELSE blocks_total END
       FROM pg_stat_progress_create_index WHERE relid = '$table'::regclass LIMIT 1") || true
+    phase=${phase#building index: }
     if [ -n "$phase" ] && [ -t 1 ]; then
       printf '\r%s' "$(draw_bar "$phase" "$finished" "$total" $((SECONDS - start)))"
     elif [ -n "$phase" ] && [ $((SECONDS - last)) -ge 10 ]; then  # no terminal: a line now and then

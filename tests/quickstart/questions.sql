@@ -11,7 +11,7 @@
 \set condition true
 \set question 'edit photographs'
 \ir ask_packages.sql
-\set question 'learn to type faster'
+\set question 'recover deleted pictures'
 \ir ask_packages.sql
 
 -- A filter: as many rows as asked for, all from one section.

@@ -100,7 +100,7 @@ sub mapped_files {
     my ($pid) = @_;
     open my $maps, '<', "/proc/$pid/maps" or return ();
     my %files;
-    while (<$maps>) { $files{$1} = 1 if m{\s(/\S.*)$}; }
+    while (my $line = <$maps>) { $files{$1} = 1 if $line =~ m{\s(/\S.*)$}; }
     return sort keys %files;
 }
 
@@ -110,9 +110,9 @@ sub mapping_sizes {
     my ($pid, $pattern) = @_;
     open my $smaps, '<', "/proc/$pid/smaps" or return {};
     my (%sizes, $wanted);
-    while (<$smaps>) {
-        if (/^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+\s*(.*)$/) { $wanted = $1 =~ $pattern; next; }
-        $sizes{$1} += $2 if $wanted && /^(\w+):\s+(\d+) kB/;
+    while (my $line = <$smaps>) {
+        if ($line =~ /^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+\s*(.*)$/) { $wanted = $1 =~ $pattern; next; }
+        $sizes{$1} += $2 if $wanted && $line =~ /^(\w+):\s+(\d+) kB/;
     }
     return \%sizes;
 }

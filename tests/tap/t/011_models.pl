@@ -19,7 +19,7 @@ if (!-d "$models/bert-base")
 
 my $node = PostgreSQL::Test::Cluster->new('primary');
 $node->init(allows_streaming => 1, extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
-$node->append_conf('postgresql.conf', "max_wal_senders = 4\n");
+$node->append_conf('postgresql.conf', "max_wal_senders = 4\nshared_preload_libraries = 'pg_semantic'\n");
 $node->start;
 my $model_directory = $node->data_dir . '/pg_semantic/models';
 
@@ -241,6 +241,29 @@ $reader->{stderr} = '';
 is(temporary_files(), 0, 'no temporary file is left');
 $writer->quit;
 $reader->quit;
+
+# ---- a model that an index uses ------------------------------------------------------------
+
+value("SELECT semantic_load_model('indexed', '$models/st-minilm')");
+value(q{CREATE TABLE notes AS SELECT 'a note about ' || topic AS body FROM unnest(ARRAY['cats', 'trains', 'rain']) AS topic;
+        CREATE INDEX notes_body ON notes USING semantic (body) WITH (model = 'indexed')});
+like(sqlstate_is(q{SELECT semantic_drop_model('indexed')}, '2BP01', 'dropping the model of an index'),
+	qr/"notes_body"/, 'which names the index');
+value(q{DROP INDEX notes_body; SELECT semantic_drop_model('indexed')});
+is(value(q{SELECT count(*) FROM semantic_models WHERE name = 'indexed'}), '0', 'without the index it can be dropped');
+
+# An index that is not committed yet holds its model, too.
+value("SELECT semantic_load_model('indexed', '$models/st-minilm')");
+my $builder = $node->background_psql('postgres', on_error_stop => 0);
+$builder->query_safe(q{BEGIN; CREATE INDEX notes_body ON notes USING semantic (body) WITH (model = 'indexed')});
+my $dropper = $node->background_psql('postgres', on_error_stop => 0);
+$dropper->query_until(qr/sent/, "\\echo sent\nSELECT semantic_drop_model('indexed');\n");
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE NOT granted}) or die 'no one waits';
+$builder->query_safe('COMMIT');
+$dropper->query('SELECT 1');
+like($dropper->{stderr}, qr/cannot drop model "indexed" because an index uses it/, 'a drop waits for an index that is being built');
+$_->quit foreach $builder, $dropper;
+value(q{DROP TABLE notes; SELECT semantic_drop_model('indexed')});
 
 # ---- dump and restore --------------------------------------------------------------------
 

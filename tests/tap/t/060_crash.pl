@@ -300,8 +300,8 @@ for my $round (1 .. $rounds) {
     sound_index($node, $_, "round $round") for qw(documents_body points_embedding);
 }
 
-note(join ', ', map { "$_ killed $killed{$_} times" } sort keys %killed);
-note("$committed transactions acknowledged, $uncertain happened without an acknowledgement");
+diag(join ', ', map { "$_ killed $killed{$_} times" } sort keys %killed);
+diag("$committed transactions acknowledged, $uncertain happened without an acknowledgement");
 cmp_ok(($killed{worker} // 0) + ($killed{backend} // 0) + ($killed{postmaster} // 0), '>=', $rounds, "$rounds processes were killed");
 cmp_ok($committed, '>', 10 * $rounds, 'the clients were busy');
 

@@ -14,7 +14,7 @@ ok(defined $worker, 'there is one index worker');
 my $first = $node->background_psql('postgres');
 my $second = $node->background_psql('postgres');
 my %pid_of = map { $_ => $_->query_safe('SELECT pg_backend_pid()') } ($first, $second);
-$_->query_safe("SELECT semantic_embed('the weights of the model are mapped')") for ($first, $second);
+$_->query_safe("SELECT array_length(semantic_embed('the weights of the model are mapped'), 1)") for ($first, $second);
 $first->query_safe("CREATE TABLE documents (body text)");
 $first->query_safe("INSERT INTO documents SELECT 'text number ' || i FROM generate_series(1, 300) AS i");
 $first->query_safe('CREATE INDEX ON documents USING semantic (body)');
@@ -34,7 +34,7 @@ cmp_ok($weights{$first}{Rss} // 0, '>', 1000, 'a session has the model file mapp
 is($weights{$_}{Private_Dirty}, 0, 'a session has no private copy of the weights') for ($first, $second);
 my $together = $weights{$first}{Pss} + $weights{$second}{Pss};
 my $larger = (sort { $b <=> $a } map { $weights{$_}{Rss} } ($first, $second))[0];
-note("weights: resident $weights{$first}{Rss} and $weights{$second}{Rss} kB, proportional shares $weights{$first}{Pss} and $weights{$second}{Pss} kB");
+diag("weights: resident $weights{$first}{Rss} and $weights{$second}{Rss} kB, proportional shares $weights{$first}{Pss} and $weights{$second}{Pss} kB");
 cmp_ok($together, '<=', 1.1 * $larger, 'two sessions share one copy of the weights');
 
 # ---- the worker comes back ------------------------------------------------------
@@ -52,7 +52,7 @@ no_crash_in_log($node, 'process');
 my $plain = new_server('plain', preload => 0);
 is($plain->safe_psql('postgres', "SELECT array_length(semantic_embed('hello'), 1) > 0"), 't', 'functions work without the preload');
 is($plain->safe_psql('postgres', "SELECT semantic_similarity('a cat', 'a cat') > 0.999"), 't', 'so does similarity');
-is($plain->safe_psql('postgres', q{SELECT array['{0,3}'::real[] <-> '{4,0}', '{1,0}' <=> '{1,0}'] = '{5,0}'}), 't', 'so do the operators');
+is($plain->safe_psql('postgres', q{SELECT array['{0,3}'::real[] <-> '{4,0}', '{1,0}'::real[] <=> '{1,0}'] = '{5,0}'}), 't', 'so do the operators');
 my ($status, $output, $error) = $plain->psql('postgres', 'CREATE TABLE t (body text); CREATE INDEX ON t USING semantic (body)');
 isnt($status, 0, 'CREATE INDEX does not');
 like($error, qr/ERROR:.*pg_semantic/, 'it says what is missing');

@@ -1,0 +1,130 @@
+// Recall and distances against exact search: real vectors, and a generation
+// large enough for lists to be chosen.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/unit/index_test_support.h"
+
+namespace pg_semantic::index::testing {
+namespace {
+
+std::vector<Vector> read_tab_separated(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::vector<Vector> vectors;
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream fields(line);
+    Vector vector;
+    for (float value = 0; vector.size() < 128 && fields >> value;) vector.push_back(value);
+    if (vector.size() == 128) vectors.push_back(std::move(vector));
+  }
+  return vectors;
+}
+
+std::vector<Vector> read_json_lines(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::vector<Vector> vectors;
+  for (std::string line; std::getline(file, line);) {
+    const nlohmann::json value = nlohmann::json::parse(line);
+    if (value.is_array()) vectors.push_back(value.get<Vector>());
+  }
+  return vectors;
+}
+
+// Every way to an index over real vectors: grown and built, each metric it is for.
+void expect_real_vectors_found(const std::vector<Vector>& vectors, const std::vector<Metric>& metrics) {
+  ASSERT_GE(vectors.size(), 1000u);
+  std::vector<Vector> indexed(vectors.begin(), vectors.end() - 50), queries(vectors.end() - 50, vectors.end());
+  TemporaryDirectory directory;
+  Tuning lists_matter;
+  lists_matter.exact_vectors = 500;
+  lists_matter.list_limit = 64;
+  lists_matter.list_floor = 6;
+  lists_matter.built_list_entries = 32;
+  for (const Tuning& tuning : {Tuning(), lists_matter}) {
+    const auto engine = open_or_fail(directory.path(), tuning);
+    ASSERT_TRUE(engine);
+    const double least = tuning.exact_vectors == lists_matter.exact_vectors ? 0.97 : 0.99;
+    for (const Metric metric : metrics) {
+      for (const bool building : {false, true}) {
+        ASSERT_OK(engine->apply(encode_drop(1), false));
+        ASSERT_OK(create(*engine, 1, metric, Codec::kSq8, building));
+        ASSERT_OK(insert(*engine, 1, indexed));
+        ASSERT_OK(engine->finish_build(1, nullptr, {}));
+        engine->wait_for_maintenance();
+        EXPECT_GE(recall_of(*engine, 1, metric, indexed, queries, 10, 0.99f), least);
+        EXPECT_EQ(recall_of(*engine, 1, metric, indexed, queries, 10, 1.0f), 1.0);
+        EXPECT_EQ(problems_of(*engine, 1), std::vector<std::string>());
+      }
+    }
+  }
+}
+
+TEST(IndexRecall, SiftVectors) {
+  const auto path = shared_data() / "ann" / "sift-dataset-5k.tsv";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << "SKIP: " << path << " is not there";
+  expect_real_vectors_found(read_tab_separated(path), {Metric::kL2, Metric::kCosine});
+}
+
+TEST(IndexRecall, DeepVectors) {
+  const auto path = shared_data() / "ann" / "deep1b_96d.jsonl";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << "SKIP: " << path << " is not there";
+  expect_real_vectors_found(read_json_lines(path), {Metric::kL2, Metric::kInnerProduct, Metric::kCosine});
+}
+
+TEST(IndexRecall, GrownIsAboutAsGoodAsBuilt) {
+  constexpr size_t kVectors = 30000, kDimensions = 64;
+  const auto vectors = clustered_vectors(20, kVectors, kDimensions, 500);
+  const auto queries = clustered_vectors(21, 60, kDimensions, 500);
+  TemporaryDirectory directory;
+  const auto engine = open_or_fail(directory.path());
+  ASSERT_TRUE(engine);
+  ASSERT_OK(create(*engine, 1, Metric::kCosine, Codec::kSq8, false));
+  ASSERT_OK(create(*engine, 2, Metric::kCosine, Codec::kSq8, true));
+  for (const GenerationId generation : {1, 2}) ASSERT_OK(insert(*engine, generation, vectors));
+  BuildProgress progress;
+  ASSERT_OK(engine->finish_build(2, &progress, {}));
+  EXPECT_EQ(progress.phase, static_cast<uint32_t>(BuildPhase::kCalibrating));
+  engine->wait_for_maintenance();
+  std::array<double, 2> recall{};
+  for (const GenerationId generation : {1, 2}) {
+    recall[generation - 1] = recall_of(*engine, generation, Metric::kCosine, vectors, queries, 10, 0.95f);
+    EXPECT_GE(recall[generation - 1], 0.94);
+    Result<float> measured = engine->measure_recall(generation, 10, 50, 0.95f, {});
+    ASSERT_TRUE(measured.is_ok());
+    EXPECT_GE(*measured, 0.94f);
+    EXPECT_EQ(problems_of(*engine, generation), std::vector<std::string>());
+    const GenerationStatistics statistics = engine->statistics(generation).value();
+    EXPECT_GT(statistics.lists, kVectors / 512);
+    EXPECT_LT(statistics.lists, kVectors / 64);
+    EXPECT_GT(statistics.memory_bytes, statistics.lists * kDimensions * sizeof(float));
+  }
+  EXPECT_NEAR(recall[0], recall[1], 0.05);
+}
+
+TEST(IndexRecall, GraphOverCentroidsFindsThem) {
+  Tuning many_lists;
+  many_lists.list_limit = 24;
+  many_lists.list_floor = 3;
+  many_lists.built_list_entries = 12;
+  many_lists.graph_lists = 200;
+  many_lists.exact_vectors = 1000;
+  const auto vectors = clustered_vectors(22, 12000, 24, 300);
+  const auto queries = clustered_vectors(23, 60, 24, 300);
+  TemporaryDirectory directory;
+  const auto engine = open_or_fail(directory.path(), many_lists);
+  ASSERT_TRUE(engine);
+  for (const bool building : {false, true}) {
+    const GenerationId generation = building ? 2 : 1;
+    ASSERT_OK(create(*engine, generation, Metric::kL2, Codec::kSq8, building));
+    ASSERT_OK(insert(*engine, generation, vectors));
+    ASSERT_OK(engine->finish_build(generation, nullptr, {}));
+    engine->wait_for_maintenance();
+    EXPECT_GT(engine->statistics(generation).value().lists, 500u);
+    EXPECT_GE(recall_of(*engine, generation, Metric::kL2, vectors, queries, 10, 0.95f), 0.94);
+    EXPECT_EQ(problems_of(*engine, generation), std::vector<std::string>());
+  }
+}
+
+}  // namespace
+}  // namespace pg_semantic::index::testing

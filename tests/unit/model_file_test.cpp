@@ -1,0 +1,200 @@
+// Model files: what compile_model() writes, and that no damaged file does harm.
+#include "encoder/model_file.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/model_test_support.h"
+
+namespace pg_semantic::encoder {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// Bytes where a mapping would have them: aligned, and with nothing after them.
+class AlignedBytes {
+ public:
+  explicit AlignedBytes(const std::string& content)
+      : size_(content.size()), memory_(std::aligned_alloc(64, (size_ + 63) / 64 * 64)) {
+    std::memcpy(memory_, content.data(), size_);
+  }
+  ~AlignedBytes() { std::free(memory_); }
+  AlignedBytes(const AlignedBytes&) = delete;
+  AlignedBytes& operator=(const AlignedBytes&) = delete;
+  [[nodiscard]] std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(memory_), size_}; }
+
+ private:
+  size_t size_;
+  void* memory_;
+};
+
+class ModelFile : public testing::Test {
+ protected:
+  void SetUp() override {
+    PG_SEMANTIC_SKIP_WITHOUT(conformance_model("st-dense"));
+    copy_model("st-dense", source());
+  }
+  fs::path source() const { return directory_.path() / "model"; }
+  fs::path file() const { return directory_.path() / "model.bin"; }
+  Result<ModelInfo> compile(const CompileOptions& options = {}) const {
+    return compile_model(source().string(), file().string(), options);
+  }
+
+  TemporaryDirectory directory_;
+};
+
+// Uses a model as a session would; only crashes and hangs are failures.
+void exercise(const Model& model) {
+  const std::string_view texts[] = {"some text to embed", "", "[MASK] ünïcödé 東京"};
+  std::vector<float> out(3 * static_cast<size_t>(model.info().dimensions));
+  const Status status = model.embed(texts, model.prompt_prefix(nullptr), {}, out);
+  (void)status.is_ok();
+  const Result<TokenEmbeddings> tokens = model.token_embeddings("some more text", {});
+  (void)tokens.is_ok();
+}
+
+TEST_F(ModelFile, OpensFromFileAndMemoryAlike) {
+  const Result<ModelInfo> info = compile();
+  ASSERT_TRUE(info.is_ok()) << explain(info.status());
+  const AlignedBytes memory(read_file(file()));
+  const Result<std::unique_ptr<Model>> mapped = Model::open(file().string());
+  const Result<std::unique_ptr<Model>> in_memory = Model::open_bytes(memory.bytes());
+  ASSERT_TRUE(mapped.is_ok() && in_memory.is_ok());
+  EXPECT_EQ((*mapped)->info().fingerprint, info->fingerprint);
+  const std::string_view text = "the same numbers";
+  std::vector<float> a(24), b(24);
+  ASSERT_TRUE((*mapped)->embed({&text, 1}, "", {}, a).is_ok());
+  ASSERT_TRUE((*in_memory)->embed({&text, 1}, "", {}, b).is_ok());
+  EXPECT_EQ(a, b);
+}
+
+TEST_F(ModelFile, FingerprintFollowsContentAndNothingElse) {
+  const auto fingerprint = [&] {
+    fs::remove(file());
+    const Result<ModelInfo> info = compile();
+    EXPECT_TRUE(info.is_ok()) << explain(info.status());
+    return info ? info->fingerprint : "";
+  };
+  const std::string first = fingerprint();
+  EXPECT_EQ(fingerprint(), first);
+  write_file(source() / "README.md", "not part of the model");
+  EXPECT_EQ(fingerprint(), first);
+
+  const fs::path weights = source() / "model.safetensors";
+  const std::string weights_before = read_file(weights);
+  std::string changed = weights_before;
+  changed[changed.size() - 3] = static_cast<char>(changed[changed.size() - 3] ^ 1);  // some number's low bits
+  write_file(weights, changed);
+  EXPECT_NE(fingerprint(), first);
+  write_file(weights, weights_before);
+
+  const std::string vocabulary = read_file(source() / "vocab.txt");
+  std::string renamed = vocabulary;
+  const size_t last = renamed.find_last_not_of('\n');
+  renamed[last] = renamed[last] == 'q' ? 'j' : 'q';
+  write_file(source() / "vocab.txt", renamed);
+  EXPECT_NE(fingerprint(), first);
+  write_file(source() / "vocab.txt", vocabulary);
+
+  json tokenizer = json::parse(read_file(source() / "tokenizer_config.json"));
+  tokenizer["do_lower_case"] = false;
+  write_file(source() / "tokenizer_config.json", tokenizer.dump());
+  EXPECT_NE(fingerprint(), first);
+}
+
+TEST_F(ModelFile, NeverOverwrites) {
+  write_file(file(), "precious");
+  EXPECT_EQ(compile().status().code(), StatusCode::kIoError);
+  EXPECT_EQ(read_file(file()), "precious");
+}
+
+TEST_F(ModelFile, RemovedWhenInterrupted) {
+  CompileOptions options;
+  int asked = 0;
+  options.interrupted = [&] { return ++asked > 3; };
+  EXPECT_EQ(compile(options).status().code(), StatusCode::kCancelled);
+  EXPECT_FALSE(fs::exists(file()));
+}
+
+TEST_F(ModelFile, RemovedWhenItCannotBeWritten) {
+  struct rlimit before {};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const auto handler = signal(SIGXFSZ, SIG_IGN);
+  const struct rlimit small {4096, before.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &small);
+  const Result<ModelInfo> info = compile();
+  setrlimit(RLIMIT_FSIZE, &before);
+  signal(SIGXFSZ, handler);
+  EXPECT_EQ(info.status().code(), StatusCode::kIoError);
+  EXPECT_FALSE(fs::exists(file()));
+}
+
+TEST_F(ModelFile, OtherPrecisionsAreRefused) {
+  CompileOptions options;
+  options.model_precision = "int8";
+  EXPECT_EQ(compile(options).status().code(), StatusCode::kUnsupported);
+  options.model_precision = "fp7";
+  EXPECT_EQ(compile(options).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST_F(ModelFile, AnotherVersionIsNamed) {
+  ASSERT_TRUE(compile().is_ok());
+  std::string bytes = read_file(file());
+  const uint32_t version = kModelFileVersion + 1;
+  std::memcpy(bytes.data() + offsetof(ModelFileHeader, version), &version, sizeof(version));
+  write_file(file(), bytes);
+  EXPECT_EQ(Model::open(file().string()).status().code(), StatusCode::kUnsupported);
+}
+
+TEST_F(ModelFile, WhatIsNoModelFileIsRefused) {
+  EXPECT_EQ(Model::open(file().string()).status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(Model::open(directory_.path().string()).status().code(), StatusCode::kCorrupt);
+  for (const size_t size : {0, 1, 255, 256, 5000}) {
+    write_file(file(), std::string(size, 'P'));
+    EXPECT_EQ(Model::open(file().string()).status().code(), StatusCode::kCorrupt) << size;
+  }
+}
+
+TEST_F(ModelFile, TruncationIsNoticed) {
+  ASSERT_TRUE(compile().is_ok());
+  const std::string bytes = read_file(file());
+  for (size_t size = 0; size < bytes.size(); size += bytes.size() / 97) {
+    const AlignedBytes cut(bytes.substr(0, size));
+    EXPECT_FALSE(Model::open_bytes(cut.bytes()).is_ok()) << size;
+  }
+}
+
+// Bytes of everything but the weights changed at random, one to four at a time.
+TEST_F(ModelFile, DamageIsRefusedOrHarmless) {
+  ASSERT_TRUE(compile().is_ok());
+  const std::string bytes = read_file(file());
+  ModelFileHeader header;
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  std::mt19937 generator(7);
+  std::uniform_int_distribution<size_t> position(0, header.data.offset - 1);
+  std::uniform_int_distribution<int> value(0, 255), count(1, 4);
+  int refused = 0;
+  for (int round = 0; round < 3000; ++round) {
+    std::string damaged = bytes;
+    for (int n = count(generator); n > 0; --n) damaged[position(generator)] = static_cast<char>(value(generator));
+    const AlignedBytes memory(damaged);
+    const Result<std::unique_ptr<Model>> model = Model::open_bytes(memory.bytes());
+    if (model) {
+      exercise(**model);
+    } else {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 300);
+}
+
+}  // namespace
+}  // namespace pg_semantic::encoder
