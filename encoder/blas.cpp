@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 
+#include <atomic>
 #include <climits>
 #include <cmath>
 #include <cstdlib>
@@ -87,9 +88,9 @@ bool product_is_right(ProductShape shape) {
   std::vector<float> a(rows * inner), b(columns * inner), c(rows * columns, NAN);
   for (float& x : a) x = next();
   for (float& x : b) x = next();
-  sgemm(kRowMajor, kNoTranspose, kTranspose, static_cast<int>(rows), static_cast<int>(columns),
-        static_cast<int>(inner), 1.0f, a.data(), static_cast<int>(inner), b.data(), static_cast<int>(inner), 0.0f,
-        c.data(), static_cast<int>(columns));
+  sgemm(kRowMajor, kNoTranspose, kTranspose, static_cast<int>(rows), static_cast<int>(columns), static_cast<int>(inner),
+        1.0f, a.data(), static_cast<int>(inner), b.data(), static_cast<int>(inner), 0.0f, c.data(),
+        static_cast<int>(columns));
   std::vector<float> v(columns);
   for (float& x : v) x = next();
   std::vector<double> projected(inner);
@@ -144,20 +145,28 @@ BlasState load() {
 }
 
 // Our kernels pack nothing: on few rows they are two to three times as fast as
-// OpenBLAS, and a session's first short text does not wait for the library to
-// load.  On many rows OpenBLAS gains up to a fifth, where it runs on the kernels
-// that fit the processor.
+// OpenBLAS.  On many rows OpenBLAS gains up to a fifth, where it runs on the
+// kernels that fit the processor.
 constexpr size_t kSmallRows = 96;
 
+// Loading and trying the library costs 10 to 40 ms; it saves a fifth of about
+// 0.15 s of products of this many operations.
+constexpr double kWorthLoading = 2e10;
+
+std::atomic<bool> tried = false;
+
 bool blas_wins() {
+  if (!tried) return false;
   const BlasState& state = blas_state();
-  return state.usable && (vector_level() != VectorLevel::kAvx512 || state.core == core_for_this_processor());
+  const char* fitting = core_for_this_processor();
+  return state.usable && (fitting == nullptr || state.core == fitting);
 }
 
 }  // namespace
 
 const BlasState& blas_state() {
   static const BlasState state = load();
+  tried = true;
   return state;
 }
 
@@ -167,8 +176,8 @@ void blas_multiply_transposed(ProductShape shape, ConstMatrix a, ConstMatrix b, 
         0.0f, c.data, static_cast<int>(c.stride));
 }
 
-void prepare_multiply(size_t rows) {
-  if (rows > kSmallRows) blas_state();
+void prepare_multiply(double operations) {
+  if (operations > kWorthLoading) blas_state();
 }
 
 void multiply_transposed(ProductShape shape, ConstMatrix a, ConstMatrix b, Matrix c) {

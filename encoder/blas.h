@@ -30,13 +30,14 @@ const BlasState& blas_state();
 // OpenBLAS.  Only where blas_state().usable.
 void blas_multiply_transposed(ProductShape shape, ConstMatrix a, ConstMatrix b, Matrix c);
 
-// The same by whichever is faster for this shape, or by our own kernel where
-// there is no usable OpenBLAS.  Small products never load the library.
+// The same by whichever is faster for this shape: OpenBLAS where it has been
+// loaded and is usable, or our own kernel.
 void multiply_transposed(ProductShape shape, ConstMatrix a, ConstMatrix b, Matrix c);
 
-// Loads OpenBLAS if a product of `rows` rows could want it: to be called by the
-// main thread before others multiply.
-void prepare_multiply(size_t rows);
+// Loads OpenBLAS if products of `operations` floating-point operations in all are
+// worth the milliseconds that takes: to be called by the main thread before the
+// threads of a call multiply.  A session that embeds a query never loads it.
+void prepare_multiply(double operations);
 
 }  // namespace pg_semantic::encoder
 

@@ -1,6 +1,6 @@
 // The encoder's arithmetic, chosen at run time for the processor.
 //
-// Three builds of one source (kernels_impl.h): portable, AVX2, AVX-512.  They
+// Three builds of one source (kernels_impl.inc): portable, AVX2, AVX-512.  They
 // differ in rounding only.  A number depends on its own row and operands, never
 // on its place in a vector register or on the rows beside it.
 //
@@ -20,9 +20,9 @@ namespace pg_semantic::encoder {
 
 enum class Activation : uint8_t {
   kIdentity,
-  kGelu,      // x Φ(x), exact (Hendrycks and Gimpel, arXiv 1606.08415)
-  kGeluTanh,  // its tanh approximation: gelu_new, gelu_fast, gelu_pytorch_tanh
-  kQuickGelu, // x σ(1.702 x)
+  kGelu,       // x Φ(x), exact (Hendrycks and Gimpel, arXiv 1606.08415)
+  kGeluTanh,   // its tanh approximation: gelu_new, gelu_fast, gelu_pytorch_tanh
+  kQuickGelu,  // x σ(1.702 x)
   kRelu,
   kSilu,
   kTanh,

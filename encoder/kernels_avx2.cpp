@@ -4,7 +4,7 @@
 #define PG_SEMANTIC_TILE_COLUMNS 3
 
 #include "encoder/kernels.h"
-#include "encoder/kernels_impl.h"
+#include "encoder/kernels_impl.inc"
 
 namespace pg_semantic::encoder {
 

@@ -108,7 +108,8 @@ class JobRunner {
   template <typename Job>
   Status run(const Job& job) {
     if (count_ == 0) return Status::ok();
-    run_on_threads(static_cast<int>(threads_), [&](int worker) { statuses_[static_cast<size_t>(worker)] = work(job, worker); });
+    run_on_threads(static_cast<int>(threads_),
+                   [&](int worker) { statuses_[static_cast<size_t>(worker)] = work(job, worker); });
     for (const Status& status : statuses_) {
       if (!status.is_ok() && status.code() != StatusCode::kCancelled) return status;
     }
@@ -127,7 +128,7 @@ class JobRunner {
       while (!interrupted()) {
         const size_t index = next_.fetch_add(1);
         if (index >= count_) return Status::ok();
-        const Status status = job(index, static_cast<size_t>(worker), interrupted);
+        Status status = job(index, static_cast<size_t>(worker), interrupted);
         if (!status.is_ok()) {
           stop_ = true;
           return status;
@@ -139,7 +140,8 @@ class JobRunner {
       return {StatusCode::kOutOfMemory, "out of memory"};
     } catch (const std::exception& e) {
       stop_ = true;
-      return {StatusCode::kInternal, "could not compute an embedding", "An exception says: " + std::string(e.what()) + "."};
+      return {StatusCode::kInternal, "could not compute an embedding",
+              "An exception says: " + std::string(e.what()) + "."};
     }
   }
 
@@ -302,40 +304,40 @@ class MappedModel final : public Model {
       return Status::ok();
     }));
 
-    const auto [ends, largest] = cut_batches(ids, options.threads);
-    prepare_multiply(largest);
+    size_t tokens = 0;
+    for (const std::vector<int32_t>& text : ids) tokens += text.size();
+    const std::vector<size_t> ends = cut_batches(ids, tokens, options.threads);
+    prepare_multiply(static_cast<double>(tokens) * operations_per_token());
     JobRunner embedding(options, ends.size());
-    return embedding.run([&, &ends = ends](size_t batch, size_t worker, const Interrupted& interrupted) {
+    return embedding.run([&](size_t batch, size_t worker, const Interrupted& interrupted) {
       const size_t begin = batch == 0 ? 0 : ends[batch - 1];
-      return embed_batch(std::span(ids).subspan(begin, ends[batch] - begin), skipped, interrupted,
-                         &scratch_of(worker), out.data() + begin * static_cast<size_t>(info_.dimensions));
+      return embed_batch(std::span(ids).subspan(begin, ends[batch] - begin), skipped, interrupted, &scratch_of(worker),
+                         out.data() + begin * static_cast<size_t>(info_.dimensions));
     });
   }
 
-  struct Batches {
-    std::vector<size_t> ends;  // where each batch ends among the texts
-    size_t largest = 0;        // tokens
-  };
+  // Of the linear layers.
+  [[nodiscard]] double operations_per_token() const {
+    const TransformerConfig& t = config_.transformer;
+    return 2.0 * static_cast<double>(t.layers * t.width * (4 * t.width + 2 * t.feed_forward));
+  }
 
-  // Consecutive texts of kBatchTokens tokens at most (or one longer text), and
-  // no more than each thread's share.
-  static Batches cut_batches(const std::vector<std::vector<int32_t>>& ids, int32_t threads) {
-    size_t total = 0;
-    for (const auto& text : ids) total += text.size();
+  // Where each batch ends among the texts: consecutive texts of kBatchTokens
+  // tokens at most (or one longer text), and no more than each thread's share.
+  static std::vector<size_t> cut_batches(const std::vector<std::vector<int32_t>>& ids, size_t total, int32_t threads) {
     const size_t share = total / static_cast<size_t>(std::clamp(threads, 1, kMaxThreads)) + 1;
     const size_t limit = std::min(kBatchTokens, share);
-    Batches batches;
+    std::vector<size_t> ends;
     size_t tokens = 0;
     for (size_t i = 0; i < ids.size(); ++i) {
       if (tokens > 0 && tokens + ids[i].size() > limit) {
-        batches.ends.push_back(i);
+        ends.push_back(i);
         tokens = 0;
       }
       tokens += ids[i].size();
-      batches.largest = std::max(batches.largest, tokens);
     }
-    if (!ids.empty()) batches.ends.push_back(ids.size());
-    return batches;
+    if (!ids.empty()) ends.push_back(ids.size());
+    return ends;
   }
 
   Status embed_batch(std::span<const std::vector<int32_t>> texts, size_t skipped, const Interrupted& interrupted,
@@ -350,8 +352,7 @@ class MappedModel final : public Model {
     const auto width = static_cast<size_t>(config_.transformer.width);
     for (size_t i = 0; i < texts.size(); ++i) {
       const TextStates text{scratch->state.hidden() + batch.begins[i] * width, batch.length(i), width, skipped};
-      sentence_embedding(config_, weights_, text, &scratch->pooling,
-                         out + i * static_cast<size_t>(info_.dimensions));
+      sentence_embedding(config_, weights_, text, &scratch->pooling, out + i * static_cast<size_t>(info_.dimensions));
     }
     return Status::ok();
   }

@@ -95,8 +95,8 @@ class Model {
   // `prefix`, into `out` (contents.size() × info().dimensions, row-major).
   // Texts are concatenated without padding; order and neighbours of a text do
   // not change its numbers beyond rounding.
-  virtual Status embed(std::span<const std::string_view> contents, std::string_view prefix,
-                       const EmbedOptions& options, std::span<float> out) const = 0;
+  virtual Status embed(std::span<const std::string_view> contents, std::string_view prefix, const EmbedOptions& options,
+                       std::span<float> out) const = 0;
 
   virtual Result<TokenEmbeddings> token_embeddings(std::string_view content, const EmbedOptions& options) const = 0;
 };

@@ -67,8 +67,8 @@ class Fingerprint {
   }
 
   void tensor(const TensorSpec& spec) {
-    for (const int64_t value : {static_cast<int64_t>(spec.role), static_cast<int64_t>(spec.index), spec.rows,
-                                spec.columns}) {
+    for (const int64_t value :
+         {static_cast<int64_t>(spec.role), static_cast<int64_t>(spec.index), spec.rows, spec.columns}) {
       number(value);
     }
   }
@@ -86,7 +86,7 @@ std::string present_name(const TensorStore& store, const std::string& name) {
   if (store.contains(name)) return name;
   for (const auto& [member, old] : kOldNames) {
     if (!name.ends_with(member)) continue;
-    const std::string candidate = name.substr(0, name.size() - member.size()) + std::string(old);
+    std::string candidate = name.substr(0, name.size() - member.size()) + std::string(old);
     if (store.contains(candidate)) return candidate;
   }
   return name;
@@ -232,7 +232,7 @@ class ModelCompiler {
     values.reserve(static_cast<size_t>(spec.rows * spec.columns));
     for (int64_t position = 0; position < spec.rows; ++position) {
       for (int64_t i = 0; i < spec.columns; ++i) {
-        const double exponent = 2.0 * static_cast<double>(i / 2) / static_cast<double>(spec.columns);
+        const double exponent = static_cast<double>(i - i % 2) / static_cast<double>(spec.columns);
         const double angle = static_cast<double>(position) / std::pow(10000.0, exponent);
         values.push_back(static_cast<float>(i % 2 == 0 ? std::sin(angle) : std::cos(angle)));
       }
@@ -251,8 +251,7 @@ class ModelCompiler {
   Fingerprint fingerprint_;
 };
 
-Result<ModelInfo> compile(const std::string& directory, const std::string& output_path,
-                          const CompileOptions& options) {
+Result<ModelInfo> compile(const std::string& directory, const std::string& output_path, const CompileOptions& options) {
   if (options.model_precision != "fp32") {
     const bool known = options.model_precision == "fp16" || options.model_precision == "int8";
     return Status(known ? StatusCode::kUnsupported : StatusCode::kInvalidArgument,
@@ -279,7 +278,8 @@ Result<ModelInfo> compile_model(const std::string& directory, const std::string&
   } catch (const std::bad_alloc&) {
     return Status(StatusCode::kOutOfMemory, "out of memory");
   } catch (const std::exception& e) {
-    return Status(StatusCode::kInternal, "could not load the model", "An exception says: " + std::string(e.what()) + ".");
+    return Status(StatusCode::kInternal, "could not load the model",
+                  "An exception says: " + std::string(e.what()) + ".");
   }
 }
 

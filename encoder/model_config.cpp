@@ -164,14 +164,19 @@ std::string_view model_type(Architecture architecture) {
 
 std::optional<Activation> activation_from_name(std::string_view name) {
   // transformers' ACT2FN; the three tanh forms of GELU differ in rounding only.
-  static constexpr std::pair<std::string_view, Activation> kNames[] = {
-      {"gelu", Activation::kGelu},           {"gelu_python", Activation::kGelu},
-      {"gelu_new", Activation::kGeluTanh},   {"gelu_fast", Activation::kGeluTanh},
-      {"gelu_pytorch_tanh", Activation::kGeluTanh}, {"gelu_accurate", Activation::kGeluTanh},
-      {"quick_gelu", Activation::kQuickGelu}, {"relu", Activation::kRelu},
-      {"silu", Activation::kSilu},           {"swish", Activation::kSilu},
-      {"tanh", Activation::kTanh},           {"sigmoid", Activation::kSigmoid},
-      {"linear", Activation::kIdentity}};
+  static constexpr std::pair<std::string_view, Activation> kNames[] = {{"gelu", Activation::kGelu},
+                                                                       {"gelu_python", Activation::kGelu},
+                                                                       {"gelu_new", Activation::kGeluTanh},
+                                                                       {"gelu_fast", Activation::kGeluTanh},
+                                                                       {"gelu_pytorch_tanh", Activation::kGeluTanh},
+                                                                       {"gelu_accurate", Activation::kGeluTanh},
+                                                                       {"quick_gelu", Activation::kQuickGelu},
+                                                                       {"relu", Activation::kRelu},
+                                                                       {"silu", Activation::kSilu},
+                                                                       {"swish", Activation::kSilu},
+                                                                       {"tanh", Activation::kTanh},
+                                                                       {"sigmoid", Activation::kSigmoid},
+                                                                       {"linear", Activation::kIdentity}};
   for (const auto& [known, activation] : kNames) {
     if (known == name) return activation;
   }

@@ -65,10 +65,22 @@ struct ConfigKeys {
 };
 
 const ConfigKeys kConfigKeys[] = {
-    {Architecture::kDistilBert, "DistilBert", {"dim", "hidden_size"}, {"n_layers", "num_hidden_layers"},
-     {"n_heads", "num_attention_heads"}, {"hidden_dim"}, {"activation"}, 6},
-    {Architecture::kBert, "Bert", {"hidden_size"}, {"num_hidden_layers"}, {"num_attention_heads"},
-     {"intermediate_size"}, {"hidden_act"}, 12},
+    {Architecture::kDistilBert,
+     "DistilBert",
+     {"dim", "hidden_size"},
+     {"n_layers", "num_hidden_layers"},
+     {"n_heads", "num_attention_heads"},
+     {"hidden_dim"},
+     {"activation"},
+     6},
+    {Architecture::kBert,
+     "Bert",
+     {"hidden_size"},
+     {"num_hidden_layers"},
+     {"num_attention_heads"},
+     {"intermediate_size"},
+     {"hidden_act"},
+     12},
 };
 
 // Replaces *value by the first of `keys` that `object` has.
@@ -107,8 +119,8 @@ Result<const ConfigKeys*> find_keys(const json& config, const std::string& path)
       return &keys;
     }
   }
-  return unsupported(path, "Its model_type is \"" + type->value_or("") +
-                               "\"; the supported ones are \"bert\" and \"distilbert\".");
+  return unsupported(
+      path, "Its model_type is \"" + type->value_or("") + "\"; the supported ones are \"bert\" and \"distilbert\".");
 }
 
 // Things that change what the encoder computes, and that we do not compute.
@@ -165,8 +177,10 @@ Result<TransformerConfig> read_transformer(const json& config, const std::string
 
 std::string task_of(std::string_view architecture) {
   static constexpr std::pair<std::string_view, std::string_view> kTasks[] = {
-      {"ForSequenceClassification", "sequence-classification"}, {"ForTokenClassification", "token-classification"},
-      {"ForQuestionAnswering", "question-answering"},           {"ForMaskedLM", "fill-mask"},
+      {"ForSequenceClassification", "sequence-classification"},
+      {"ForTokenClassification", "token-classification"},
+      {"ForQuestionAnswering", "question-answering"},
+      {"ForMaskedLM", "fill-mask"},
       {"ForMultipleChoice", "multiple-choice"}};
   for (const auto& [suffix, task] : kTasks) {
     if (architecture.ends_with(suffix)) return std::string(task);
@@ -259,8 +273,7 @@ Result<PoolingConfig> read_pooling(const ConfigFiles& files, int64_t width) {
     PG_SEMANTIC_RETURN_IF_ERROR(take_bool(*config, "pooling_mode_cls_token", path, &pooling.cls));
     PG_SEMANTIC_RETURN_IF_ERROR(take_bool(*config, "pooling_mode_max_tokens", path, &pooling.max));
     PG_SEMANTIC_RETURN_IF_ERROR(take_bool(*config, "pooling_mode_mean_tokens", path, &pooling.mean));
-    PG_SEMANTIC_RETURN_IF_ERROR(
-        take_bool(*config, "pooling_mode_mean_sqrt_len_tokens", path, &pooling.mean_sqrt_len));
+    PG_SEMANTIC_RETURN_IF_ERROR(take_bool(*config, "pooling_mode_mean_sqrt_len_tokens", path, &pooling.mean_sqrt_len));
     for (const char* key : {"pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken"}) {
       bool used = false;
       PG_SEMANTIC_RETURN_IF_ERROR(take_bool(*config, key, path, &used));
@@ -444,8 +457,8 @@ Result<ModelDirectory> read_model_directory(const std::string& directory) {
   const Result<json> config = files.read("config.json");
   if (!config) return config.status();
   if (config->is_null()) {
-    return Status(StatusCode::kNotFound, "directory \"" + model.encoder_directory + "\" has no file \"config.json\"", "",
-                  "A model is a directory as Hugging Face publishes it.");
+    return Status(StatusCode::kNotFound, "directory \"" + model.encoder_directory + "\" has no file \"config.json\"",
+                  "", "A model is a directory as Hugging Face publishes it.");
   }
   Result<TransformerConfig> transformer = read_transformer(*config, path);
   if (!transformer) return transformer.status();

@@ -17,7 +17,7 @@ struct ModelDirectory {
   ModelConfig config;             // checked by check_config()
   std::string encoder_directory;  // of weights and tokenizer: the directory itself, or its Transformer module's
   std::vector<std::string> dense_directories;  // of the dense modules' weights, in order
-  bool lower_case = false;        // texts are lower-cased before an otherwise cased tokenizer sees them
+  bool lower_case = false;                     // texts are lower-cased before an otherwise cased tokenizer sees them
 };
 
 Result<ModelDirectory> read_model_directory(const std::string& directory);

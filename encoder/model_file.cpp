@@ -36,8 +36,8 @@ Status check_header(const ModelFileHeader& header, uint64_t size, const std::str
   }
   if (header.header_bytes != sizeof(ModelFileHeader)) return corrupt(name, "Its header has a wrong length.");
   if (header.total_bytes != size) {
-    return corrupt(name, "It has " + std::to_string(size) + " bytes; its header says " +
-                             std::to_string(header.total_bytes) + ".");
+    return corrupt(
+        name, "It has " + std::to_string(size) + " bytes; its header says " + std::to_string(header.total_bytes) + ".");
   }
   for (const FileSection* section : {&header.config, &header.tokenizer, &header.table, &header.data}) {
     if (!lies_inside(*section, size)) return corrupt(name, "A section lies outside the file.");
@@ -45,8 +45,7 @@ Status check_header(const ModelFileHeader& header, uint64_t size, const std::str
   return Status::ok();
 }
 
-Status check_entry(const TensorEntry& entry, const TensorSpec& spec, const FileSection& data,
-                   const std::string& name) {
+Status check_entry(const TensorEntry& entry, const TensorSpec& spec, const FileSection& data, const std::string& name) {
   if (entry.role != static_cast<uint32_t>(spec.role) || entry.index != spec.index || entry.rows != spec.rows ||
       entry.columns != spec.columns) {
     return corrupt(name, "Its tensors are not those of its configuration.");

@@ -17,12 +17,24 @@ struct PublishedNames {
 };
 
 constexpr PublishedNames kPublishedNames[] = {
-    {Architecture::kDistilBert, "distilbert.", "transformer.layer.",
-     {"attention.q_lin", "attention.k_lin", "attention.v_lin"}, "attention.out_lin", "sa_layer_norm", "ffn.lin1",
-     "ffn.lin2", "output_layer_norm"},
-    {Architecture::kBert, "bert.", "encoder.layer.",
-     {"attention.self.query", "attention.self.key", "attention.self.value"}, "attention.output.dense",
-     "attention.output.LayerNorm", "intermediate.dense", "output.dense", "output.LayerNorm"},
+    {Architecture::kDistilBert,
+     "distilbert.",
+     "transformer.layer.",
+     {"attention.q_lin", "attention.k_lin", "attention.v_lin"},
+     "attention.out_lin",
+     "sa_layer_norm",
+     "ffn.lin1",
+     "ffn.lin2",
+     "output_layer_norm"},
+    {Architecture::kBert,
+     "bert.",
+     "encoder.layer.",
+     {"attention.self.query", "attention.self.key", "attention.self.value"},
+     "attention.output.dense",
+     "attention.output.LayerNorm",
+     "intermediate.dense",
+     "output.dense",
+     "output.LayerNorm"},
 };
 
 const PublishedNames& names_of(Architecture architecture) {
@@ -145,7 +157,9 @@ TensorSource published_source(const ModelConfig& config, const TensorSpec& spec,
       break;
     case Role::kQueryKeyValueWeight:
     case Role::kQueryKeyValueBias:
-      for (const std::string_view part : names.query_key_value) source.names.push_back(layer + std::string(part) + member);
+      for (const std::string_view part : names.query_key_value) {
+        source.names.push_back(std::string(layer).append(part).append(member));
+      }
       source.shape.front() /= 3;
       break;
     case Role::kDenseWeight:

@@ -40,8 +40,8 @@ Status io_error(const std::string& what, const std::string& path, int error) {
 
 std::optional<uint64_t> dtype_bits(std::string_view dtype) {
   static constexpr std::pair<std::string_view, uint64_t> kBits[] = {
-      {"BOOL", 8}, {"U8", 8},   {"I8", 8},   {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"I16", 16}, {"U16", 16}, {"F16", 16},
-      {"BF16", 16}, {"I32", 32}, {"U32", 32}, {"F32", 32},   {"I64", 64},    {"U64", 64}, {"F64", 64}};
+      {"BOOL", 8},  {"U8", 8},   {"I8", 8},   {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"I16", 16}, {"U16", 16}, {"F16", 16},
+      {"BF16", 16}, {"I32", 32}, {"U32", 32}, {"F32", 32},    {"I64", 64},    {"U64", 64}, {"F64", 64}};
   for (const auto& [name, bits] : kBits) {
     if (name == dtype) return bits;
   }
@@ -102,7 +102,8 @@ Result<TensorInfo> parse_tensor(const std::string& path, const std::string& name
   info.dtype = dtype->get<std::string>();
   uint64_t values = 1;
   for (const nlohmann::json& n : *shape) {
-    if (!n.is_number_unsigned() || n.get<uint64_t>() > INT64_MAX) return bad("has a shape that is not of whole numbers");
+    if (!n.is_number_unsigned() || n.get<uint64_t>() > INT64_MAX)
+      return bad("has a shape that is not of whole numbers");
     const auto size = n.get<uint64_t>();
     if (__builtin_mul_overflow(values, size, &values)) return bad("has a shape too large for any file");
     info.shape.push_back(static_cast<int64_t>(size));
@@ -266,7 +267,9 @@ Status TensorStore::add_shards(const std::string& directory, std::string_view in
     PG_SEMANTIC_RETURN_IF_ERROR(add_file(directory, shard, &tensors));
     for (const std::string& name : names) {
       const auto found = tensors.find(name);
-      if (found == tensors.end()) return bad("The shard \"" + shard + "\" has no tensor \"" + name + "\".");
+      if (found == tensors.end()) {
+        return bad(std::string("The shard \"").append(shard).append("\" has no tensor \"").append(name).append("\"."));
+      }
       tensors_.insert(*found);
     }
   }
@@ -317,8 +320,7 @@ Status TensorStore::read_bytes(size_t file, uint64_t offset, std::span<std::byte
   const File& from = files_[file];
   size_t done = 0;
   while (done < out.size()) {
-    const ssize_t n =
-        pread(from.descriptor, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t n = pread(from.descriptor, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return io_error("read", from.path, errno);
     if (n == 0) return corrupt(from.path, "It ends at byte " + std::to_string(offset + done) + ", before its data.");
@@ -331,8 +333,7 @@ Status TensorStore::read_scales(const TensorInfo& scales, uint64_t first_row, ui
                                 std::vector<float>* out) const {
   const auto groups = static_cast<uint64_t>(scales.shape[1]);
   std::vector<std::byte> bytes(rows * groups * sizeof(uint16_t));
-  PG_SEMANTIC_RETURN_IF_ERROR(
-      read_bytes(scales.file, scales.offset + first_row * groups * sizeof(uint16_t), bytes));
+  PG_SEMANTIC_RETURN_IF_ERROR(read_bytes(scales.file, scales.offset + first_row * groups * sizeof(uint16_t), bytes));
   out->resize(rows * groups);
   to_float("F16", bytes.data(), out->size(), out->data());
   return Status::ok();

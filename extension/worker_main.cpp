@@ -18,7 +18,9 @@ extern "C" {
 #include <atomic>
 #include <csignal>
 #include <condition_variable>
+#include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -244,10 +246,12 @@ void stop_worker(int code, Datum argument) {
   worker = nullptr;
 }
 
+std::string index_directory() { return std::string(DataDir) + "/pg_semantic/index"; }
+
 // Opens the engine with every signal blocked, so that its threads inherit that.
 Worker* open_worker(IndexSharedMemory* shared, const WorkerSettings& settings, Status* status) {
   index::EngineOptions options;
-  options.path = std::string(DataDir) + "/pg_semantic/index";
+  options.path = index_directory();
   options.memory_bytes = settings.memory_bytes;
   options.threads = settings.threads;
   sigset_t all;
@@ -270,6 +274,21 @@ Worker* open_worker(IndexSharedMemory* shared, const WorkerSettings& settings, S
   return opened;
 }
 
+// A damaged store (restored from an inconsistent copy, for example) is put
+// aside, not removed: its indexes are then "lost" until they are built again,
+// and everything else goes on.
+void put_damaged_store_aside(const Status& status) {
+  const std::string from = index_directory();
+  const std::string to = from + ".damaged." + std::to_string(static_cast<long>(time(nullptr)));
+  if (rename(from.c_str(), to.c_str()) != 0) {
+    ereport(FATAL, (errcode_for_file_access(), errmsg("could not rename \"%s\" to \"%s\": %m", from.c_str(), to.c_str())));
+  }
+  ereport(LOG, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the semantic index store is damaged: %s", status.message().c_str()),
+                status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str()),
+                errhint("It was renamed to \"%s\". REINDEX the indexes that semantic_indexes shows as lost, then remove it.",
+                        to.c_str())));
+}
+
 void make_directory(const std::string& path) {
   if (MakePGDirectory(path.c_str()) != 0 && errno != EEXIST) {
     ereport(FATAL, (errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", path.c_str())));
@@ -289,6 +308,10 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   make_directory(std::string(DataDir) + "/pg_semantic");
   Status status;
   worker = open_worker(shared, *settings, &status);
+  if (worker == nullptr && status.code() == StatusCode::kCorrupt) {
+    put_damaged_store_aside(status);
+    worker = open_worker(shared, *settings, &status);
+  }
   if (worker == nullptr) {
     ereport(FATAL, (errcode(ERRCODE_IO_ERROR), errmsg("could not open the semantic index store: %s", status.message().c_str()),
                     status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str()),

@@ -120,8 +120,7 @@ Status Checker::check_vectors() {
         std::memcpy(vector.data(), value.data(), value.size());
         if (table_.catalog.options.metric == Metric::kCosine) normalise(vector.data(), dimensions);
         table_.layout.encode(vector, code.data());
-        expected->code_hash =
-            std::hash<std::string_view>()({reinterpret_cast<const char*>(code.data()), code.size()});
+        expected->code_hash = std::hash<std::string_view>()({reinterpret_cast<const char*>(code.data()), code.size()});
         expected->has_vector = true;
       }));
   for (const Expected& expected : rows_) {

@@ -17,7 +17,7 @@ namespace pg_semantic::index {
 namespace {
 
 constexpr int kIterations = 8;
-constexpr size_t kFlatLists = 2048;    // more are found in two levels
+constexpr size_t kFlatLists = 2048;  // more are found in two levels
 constexpr size_t kVectorsAtOnce = 2048;
 constexpr float kLargestSafe = 1e15f;  // squares of this, summed, are still floats
 

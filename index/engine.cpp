@@ -25,7 +25,7 @@ Status make_directory(const std::string& path) {
           "could not create directory \"" + path + "\": " + std::strerror(errno)};
 }
 
-constexpr Family kContents[] = {Family::kLists, Family::kCounts,    Family::kBlocks,      Family::kRows,
+constexpr Family kContents[] = {Family::kLists,     Family::kCounts,  Family::kBlocks,      Family::kRows,
                                 Family::kLocations, Family::kVectors, Family::kCalibrations};
 
 bool needs_calibration(const ListTable& table, const Tuning& tuning, uint64_t failed_at) {
@@ -131,8 +131,8 @@ Status EngineImpl::create(const DecodedChange& change) {
   // A generation dropped under this number may have left something behind.
   if (storage_->has_contents(change.generation, kContents))
     PG_SEMANTIC_RETURN_IF_ERROR(storage_->delete_contents(&batch, change.generation, kContents));
-  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch.Put(
-      storage_->family(Family::kGenerations), generation_key(change.generation), encode_catalog(catalog))));
+  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(
+      batch.Put(storage_->family(Family::kGenerations), generation_key(change.generation), encode_catalog(catalog))));
   PG_SEMANTIC_RETURN_IF_ERROR(storage_->write(&batch));
   generations_.emplace(change.generation, std::make_shared<Generation>(change.generation));
   return Status::ok();
@@ -147,10 +147,13 @@ Status EngineImpl::drop(GenerationId id) {
     const std::lock_guard build_lock(generation->build);
     const std::lock_guard writer_lock(generation->writer);
     rocksdb::WriteBatch batch;
-    PG_SEMANTIC_RETURN_IF_ERROR(storage_->delete_contents(&batch, id, kContents));
-    PG_SEMANTIC_RETURN_IF_ERROR(
-        from_rocksdb(batch.Delete(storage_->family(Family::kGenerations), generation_key(id))));
-    PG_SEMANTIC_RETURN_IF_ERROR(storage_->write(&batch));
+    Status status = storage_->delete_contents(&batch, id, kContents);
+    if (status.is_ok()) status = from_rocksdb(batch.Delete(storage_->family(Family::kGenerations), generation_key(id)));
+    if (status.is_ok()) status = storage_->write(&batch);
+    if (!status.is_ok()) {
+      generation->dropped = false;  // it is still there
+      return status;
+    }
     generation->publish(nullptr);
   }
   {
@@ -158,9 +161,8 @@ Status EngineImpl::drop(GenerationId id) {
     const auto at = generations_.find(id);
     if (at != generations_.end() && at->second == generation) generations_.erase(at);
   }
-  maintenance_.schedule("compact " + std::to_string(id), [this, id](const Interrupted&) {
-    storage_->compact(id, maintenance_.stopping());
-  });
+  maintenance_.schedule("compact " + std::to_string(id),
+                        [this, id](const Interrupted&) { storage_->compact(id, maintenance_.stopping()); });
   return Status::ok();
 }
 
@@ -264,8 +266,7 @@ Result<std::vector<std::string>> EngineImpl::check(GenerationId generation, cons
   return guarded([&]() -> Result<std::vector<std::string>> {
     Result<ReadView> view = view_of(generation);
     // A table that cannot be loaded is what check() is there to tell.
-    if (!view && view.status().code() == StatusCode::kCorrupt)
-      return std::vector<std::string>{view.status().detail()};
+    if (!view && view.status().code() == StatusCode::kCorrupt) return std::vector<std::string>{view.status().detail()};
     if (!view) return view.status();
     return check_view(*storage_, *view, interrupted);
   });

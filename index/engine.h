@@ -36,7 +36,7 @@ using ContentHash = std::array<std::byte, 16>;
 // Why a row has no vector, or that it has one.  Values are on disk.
 enum class RowKind : uint8_t {
   kVector = 0,
-  kNull = 1,       // the column is NULL: returned last, without a distance
+  kNull = 1,         // the column is NULL: returned last, without a distance
   kNoDirection = 2,  // a zero vector under cosine: distance NaN, after every number
 };
 
@@ -75,8 +75,8 @@ std::vector<std::byte> encode_drop(GenerationId generation);
 struct SearchRequest {
   GenerationId generation = 0;
   std::span<const float> query;
-  uint32_t k = 10;             // how many rows; more than there are is fine
-  float recall = 0.95f;        // of the first 10, aimed at; 1: exact
+  uint32_t k = 10;              // how many rows; more than there are is fine
+  float recall = 0.95f;         // of the first 10, aimed at; 1: exact
   uint32_t max_candidates = 0;  // cap on the exact second pass; 0: choose
 };
 
@@ -123,9 +123,9 @@ struct BuildProgress {
 using Interrupted = std::function<bool()>;  // thread-safe; true: stop soon
 
 struct EngineOptions {
-  std::string path;                         // directory, made if missing
-  uint64_t memory_bytes = 256ull << 20;     // block cache and write buffers together
-  uint32_t threads = 2;                     // for builds and background work
+  std::string path;                      // directory, made if missing
+  uint64_t memory_bytes = 256ull << 20;  // block cache and write buffers together
+  uint32_t threads = 2;                  // for builds and background work
 };
 
 class Engine {

@@ -58,8 +58,7 @@ class ChangeLog {
 
 class Builder {
  public:
-  Builder(const BuildContext& context, Generation* generation, BuildProgress* progress,
-          const Interrupted& interrupted)
+  Builder(const BuildContext& context, Generation* generation, BuildProgress* progress, const Interrupted& interrupted)
       : storage_(context.storage),
         tuning_(context.tuning),
         options_(context.options),
@@ -153,7 +152,8 @@ Status Builder::train() {
   const uint64_t vectors = view_.table->catalog.vectors;
   const size_t dimensions = draft_->layout.dimensions();
   const uint64_t most = std::max(options_.memory_bytes, kLeastSampleBytes) / (dimensions * sizeof(float));
-  uint64_t lists = std::max<uint64_t>(vectors / tuning_.built_list_entries, 1);
+  const uint32_t limit = list_limit_for(tuning_, draft_->layout.code_size());
+  uint64_t lists = std::max<uint64_t>(vectors / std::min(tuning_.built_list_entries, limit / 2), 1);
   const uint64_t sample_size = std::min({vectors, most, lists * kSamplesPerList});
   lists = std::max<uint64_t>(std::min(lists, sample_size / kLeastSamplesPerList), 1);
   Result<SampledVectors> sample = sample_vectors(storage_, view_, sample_size, 20240229, interrupted_);
@@ -161,9 +161,8 @@ Status Builder::train() {
   normalise_all(&sample->vectors);
 
   start_phase(progress_, BuildPhase::kClustering, 0);
-  Result<std::vector<float>> centroids =
-      train_centroids(&sample->vectors, dimensions, lists, draft_->catalog.options.metric == Metric::kCosine,
-                      progress_, interrupted_);
+  Result<std::vector<float>> centroids = train_centroids(
+      &sample->vectors, dimensions, lists, draft_->catalog.options.metric == Metric::kCosine, progress_, interrupted_);
   if (!centroids) return centroids.status();
   centroids_ = std::move(*centroids);
   const size_t count = centroids_.size() / dimensions;
@@ -220,8 +219,7 @@ Status Builder::assign_chunk(const Assigner& assigner, const std::vector<RowId>&
     tail.codes.resize(tail.rows.size() * layout.code_size());
     layout.encode({vectors.data() + i * layout.dimensions(), layout.dimensions()},
                   tail.codes.data() + (tail.rows.size() - 1) * layout.code_size());
-    PG_SEMANTIC_RETURN_IF_ERROR(
-        put(Family::kLocations, row_key(generation_.id(), rows[i]), encode_u32(lists[i])));
+    PG_SEMANTIC_RETURN_IF_ERROR(put(Family::kLocations, row_key(generation_.id(), rows[i]), encode_u32(lists[i])));
     if (tail.rows.size() == layout.entries_per_block()) PG_SEMANTIC_RETURN_IF_ERROR(write_block(lists[i], &tail));
   }
   if (progress_ != nullptr) progress_->done += rows.size();
@@ -246,8 +244,7 @@ Status Builder::write_tails() {
   draft_->catalog.next_list = static_cast<ListId>(tails_.size());
   for (ListId list = 0; list < tails_.size(); ++list) {
     Tail& tail = tails_[list];
-    const uint32_t entries =
-        tail.full_blocks * layout.entries_per_block() + static_cast<uint32_t>(tail.rows.size());
+    const uint32_t entries = tail.full_blocks * layout.entries_per_block() + static_cast<uint32_t>(tail.rows.size());
     if (!tail.rows.empty()) PG_SEMANTIC_RETURN_IF_ERROR(write_block(list, &tail));
     if (entries > 0) {
       const float* centroid = centroids_.data() + size_t{list} * layout.dimensions();
@@ -266,9 +263,10 @@ Status Builder::write_tails() {
 }
 
 Status Builder::split_long_lists() {
+  const uint32_t limit = list_limit_for(tuning_, draft_->layout.code_size());
   std::vector<ListId> too_long;
   for (const ListRef& list : draft_->lists) {
-    if (list.entries > tuning_.list_limit) too_long.push_back(list.id);
+    if (list.entries > limit) too_long.push_back(list.id);
   }
   for (const ListId list : too_long) {
     if (is_interrupted(interrupted_)) return Status::cancelled();
@@ -306,10 +304,9 @@ Status Builder::catch_up(ListEditor* editor, rocksdb::WriteBatch* batch) {
     normalise_all(&vector);
     std::vector<std::byte> code(draft_->layout.code_size());
     draft_->layout.encode(vector, code.data());
-    const ListId list =
-        draft_->lists.empty()
-            ? editor->create(vector.data())
-            : draft_->lists[nearest_lists(*draft_, vector.data(), 1, Order::kDistance).front()].id;
+    const ListId list = draft_->lists.empty()
+                            ? editor->create(vector.data())
+                            : draft_->lists[nearest_lists(*draft_, vector.data(), 1, Order::kDistance).front()].id;
     PG_SEMANTIC_RETURN_IF_ERROR(editor->append(list, row, code.data()));
   }
   return Status::ok();

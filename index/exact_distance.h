@@ -25,7 +25,8 @@ class ExactDistance {
   // `bytes`: the query's number of floats, of any alignment.
   double operator()(const void* bytes) const {
     const auto* vector = static_cast<const std::byte*>(bytes);
-    if (metric_ == Metric::kL2) return std::sqrt(kernels().exact_squared_distance(query_.data(), vector, query_.size()));
+    if (metric_ == Metric::kL2)
+      return std::sqrt(kernels().exact_squared_distance(query_.data(), vector, query_.size()));
     double product = 0, squared_norm = 0;
     kernels().exact_inner_product(query_.data(), vector, query_.size(), &product, &squared_norm);
     if (metric_ == Metric::kInnerProduct) return -product;

@@ -107,8 +107,8 @@ void squared_distance_f16(const QueryVector& query, const std::byte* codes, size
 void inner_product_f16(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i) {
     const auto header = load<CodeHeader>(codes + i * stride);
-    out[i] = header.scale *
-             inner_product(query.values, query.dimensions, halves_of(codes + i * stride + kCodeHeaderBytes));
+    out[i] =
+        header.scale * inner_product(query.values, query.dimensions, halves_of(codes + i * stride + kCodeHeaderBytes));
   }
 }
 
@@ -124,9 +124,8 @@ void squared_distance_sq8(const QueryVector& query, const std::byte* codes, size
 void inner_product_sq8(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i) {
     const auto header = load<CodeHeader>(codes + i * stride);
-    out[i] = header.offset * query.sum +
-             header.scale *
-                 inner_product(query.values, query.dimensions, octets_of(codes + i * stride + kCodeHeaderBytes));
+    out[i] = header.offset * query.sum + header.scale * inner_product(query.values, query.dimensions,
+                                                                      octets_of(codes + i * stride + kCodeHeaderBytes));
   }
 }
 

@@ -104,8 +104,8 @@ template <typename Values>
 void scan_squared_distance(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i, codes += stride) {
     const CodeHeader header = header_of(codes);
-    out[i] = squared_distance<Values>(query.values, query.dimensions, codes + kCodeHeaderBytes, header.scale,
-                                      header.offset);
+    out[i] =
+        squared_distance<Values>(query.values, query.dimensions, codes + kCodeHeaderBytes, header.scale, header.offset);
   }
 }
 

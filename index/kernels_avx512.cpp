@@ -34,7 +34,9 @@ struct Floats {
 
 struct Halves {
   static constexpr size_t kBytes = 2;
-  static __m512 load(const std::byte* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  static __m512 load(const std::byte* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
   static __m512 load(__mmask16 mask, const std::byte* p) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, p)); }
 };
 
@@ -86,8 +88,8 @@ float inner_product(const float* query, size_t d, const std::byte* payload) {
   for (; i + kLanes <= d; i += kLanes) step(i, sum[0]);
   if (i < d) {
     const __mmask16 mask = first_lanes(d - i);
-    sum[0] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, query + i),
-                             Values::load(mask, payload + i * Values::kBytes), sum[0]);
+    sum[0] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, query + i), Values::load(mask, payload + i * Values::kBytes),
+                             sum[0]);
   }
   return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3])));
 }
@@ -96,8 +98,8 @@ template <typename Values>
 void scan_squared_distance(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i, codes += stride) {
     const CodeHeader header = header_of(codes);
-    out[i] = squared_distance<Values>(query.values, query.dimensions, codes + kCodeHeaderBytes, header.scale,
-                                      header.offset);
+    out[i] =
+        squared_distance<Values>(query.values, query.dimensions, codes + kCodeHeaderBytes, header.scale, header.offset);
   }
 }
 

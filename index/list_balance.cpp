@@ -37,18 +37,17 @@ std::vector<float> distances_to_codes(const CodecLayout& layout, const float* ce
 }  // namespace
 
 bool ListEditor::should_split(ListId list, const WorkingList& working) const {
-  if (working.removed || working.entries() <= tuning_.list_limit) return false;
+  if (working.removed || working.entries() <= list_limit()) return false;
   const auto failed = unsplittable_.find(list);
   return failed == unsplittable_.end() || working.entries() / 2 >= failed->second;
 }
 
 std::vector<ListId> ListEditor::neighbours(const float* centroid, ListId except) const {
   std::vector<ListId> found;
-  for (const uint32_t position :
-       nearest_lists(draft_, centroid, tuning_.neighbour_lists + 1, Order::kDistance)) {
+  for (const uint32_t position : nearest_lists(draft_, centroid, tuning_.neighbour_lists + 1, Order::kDistance)) {
     const ListRef& list = draft_.lists[position];
     // A list that is too long is split soon, with borders of its own.
-    if (list.id != except && list.entries <= 2 * tuning_.list_limit) found.push_back(list.id);
+    if (list.id != except && list.entries <= 2 * list_limit()) found.push_back(list.id);
   }
   return found;
 }
@@ -120,8 +119,7 @@ Status ListEditor::merge_away(ListId list) {
   const std::vector<float> vectors = decode_all(draft_.layout, codes);
   drop(list, *opened);
   for (size_t i = 0; i < rows.size(); ++i) {
-    const auto nearest =
-        nearest_lists(draft_, vectors.data() + i * draft_.layout.dimensions(), 1, Order::kDistance);
+    const auto nearest = nearest_lists(draft_, vectors.data() + i * draft_.layout.dimensions(), 1, Order::kDistance);
     PG_SEMANTIC_RETURN_IF_ERROR(
         append(draft_.lists[nearest.front()].id, rows[i], codes.data() + i * draft_.layout.code_size()));
   }
@@ -131,7 +129,7 @@ Status ListEditor::merge_away(ListId list) {
 Status ListEditor::balance() {
   // Every split adds a list for half a list of entries; the bound only guards
   // against data that keeps moving back and forth.
-  size_t left = 64 + draft_.catalog.vectors / std::max<uint32_t>(tuning_.list_limit / 8, 1);
+  size_t left = 64 + draft_.catalog.vectors / std::max<uint32_t>(list_limit() / 8, 1);
   for (bool changed = true; changed && left > 0;) {
     changed = false;
     std::vector<ListId> touched;

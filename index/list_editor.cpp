@@ -102,8 +102,7 @@ Status ListEditor::remove(ListId list, RowId row) {
   if (!working) return working.status();
   const std::vector<RowId>& rows = (*working)->rows;
   const auto at = std::find(rows.begin(), rows.end(), row);
-  if (at == rows.end())
-    return corrupt("Row " + std::to_string(row) + " is not in list " + std::to_string(list) + ".");
+  if (at == rows.end()) return corrupt("Row " + std::to_string(row) + " is not in list " + std::to_string(list) + ".");
   erase(*working, list, static_cast<uint32_t>(at - rows.begin()));
   moved_.erase(row);
   return Status::ok();

@@ -73,6 +73,7 @@ class ListEditor {
   void erase(WorkingList* working, ListId list, uint32_t entry);
   void drop(ListId list, WorkingList* working);
 
+  [[nodiscard]] uint32_t list_limit() const { return list_limit_for(tuning_, draft_.layout.code_size()); }
   [[nodiscard]] bool should_split(ListId list, const WorkingList& working) const;
   Status split(ListId list);
   Status merge_away(ListId list);

@@ -24,10 +24,10 @@ struct ListRef {
 
 struct ListTable {
   Catalog catalog;
-  CodecLayout layout;                     // meaningless while dimensions is 0
-  std::vector<ListRef> lists;             // ascending id
-  std::shared_ptr<CentroidStore> store;   // null while dimensions is 0
-  std::shared_ptr<CentroidGraph> graph;   // null: few lists; contains at least these lists
+  CodecLayout layout;                              // meaningless while dimensions is 0
+  std::vector<ListRef> lists;                      // ascending id
+  std::shared_ptr<CentroidStore> store;            // null while dimensions is 0
+  std::shared_ptr<CentroidGraph> graph;            // null: few lists; contains at least these lists
   std::shared_ptr<const Calibration> calibration;  // null: not measured
 
   [[nodiscard]] const ListRef* find(ListId id) const;

@@ -131,8 +131,7 @@ Result<SampledVectors> sample_vectors(const Storage& storage, const ReadView& vi
 
 Result<std::vector<std::vector<Neighbour>>> exact_neighbours(const Storage& storage, const ReadView& view,
                                                              const SampledVectors& samples, size_t k,
-                                                             BuildProgress* progress,
-                                                             const Interrupted& interrupted) {
+                                                             BuildProgress* progress, const Interrupted& interrupted) {
   constexpr size_t kRowsAtOnce = 256;  // a chunk stays in the second-level cache while all samples pass over it
   const GenerationOptions& options = view.table->catalog.options;
   const size_t dimensions = options.dimensions, sample_count = samples.rows.size();
@@ -239,9 +238,8 @@ Status store_calibration(const Storage& storage, Generation* generation, const C
   Result<std::shared_ptr<const ListTable>> current = table_for_writing(storage, *generation);
   if (!current) return current.status();
   rocksdb::WriteBatch batch;
-  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch.Put(storage.family(Family::kCalibrations),
-                                                     generation_key(generation->id()),
-                                                     encode_calibration(calibration))));
+  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch.Put(
+      storage.family(Family::kCalibrations), generation_key(generation->id()), encode_calibration(calibration))));
   PG_SEMANTIC_RETURN_IF_ERROR(storage.write(&batch));
   auto next = std::make_shared<ListTable>(**current);
   next->calibration = std::make_shared<const Calibration>(calibration);

@@ -52,8 +52,8 @@ float PostingScanner::distance_to_code(const uint8_t* code) const {
   return distance;
 }
 
-size_t PostingScanner::scan_codes(size_t count, const uint8_t* codes, const idx_t* ids, float* distances,
-                                  idx_t* labels, size_t k) const {
+size_t PostingScanner::scan_codes(size_t count, const uint8_t* codes, const idx_t* ids, float* distances, idx_t* labels,
+                                  size_t k) const {
   estimates_.resize(count);
   estimate(codes, count, estimates_.data());
   size_t updates = 0;
@@ -77,8 +77,7 @@ size_t PostingScanner::scan_codes(size_t count, const uint8_t* codes, const idx_
   return updates;
 }
 
-void PostingScanner::scan(const BlockView& block, std::vector<float>* heap_distances,
-                          std::vector<idx_t>* heap_labels) {
+void PostingScanner::scan(const BlockView& block, std::vector<float>* heap_distances, std::vector<idx_t>* heap_labels) {
   ids_.resize(block.count);
   std::memcpy(ids_.data(), block.rows, block.count * sizeof(idx_t));  // the value may lie at any address
   scan_codes(block.count, reinterpret_cast<const uint8_t*>(block.codes), ids_.data(), heap_distances->data(),

@@ -144,8 +144,7 @@ std::vector<uint32_t> Search::choose_lists(const float* query) const {
   const uint32_t probes = probes_for(table_, tuning_, request_.recall);
   if (probes >= table_.lists.size()) return {};
   // Ask for more than are due, in case the first hold too few rows.
-  const Order order =
-      table_.catalog.options.metric == Metric::kInnerProduct ? Order::kInnerProduct : Order::kDistance;
+  const Order order = table_.catalog.options.metric == Metric::kInnerProduct ? Order::kInnerProduct : Order::kDistance;
   const uint64_t wanted_entries = uint64_t{3} * request_.k;
   const uint64_t mean = std::max<uint64_t>(table_.catalog.vectors / table_.lists.size(), 1);
   const auto asked = static_cast<uint32_t>(

@@ -237,8 +237,8 @@ void Storage::compact(GenerationId generation, std::atomic<bool>* cancelled) con
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;
   options.canceled = cancelled;
-  for (const Family which : {Family::kVectors, Family::kBlocks, Family::kRows, Family::kLocations, Family::kLists,
-                             Family::kCounts}) {
+  for (const Family which :
+       {Family::kVectors, Family::kBlocks, Family::kRows, Family::kLocations, Family::kLists, Family::kCounts}) {
     if (cancelled->load()) return;
     // A hint: what is not given back now is given back by a later compaction.
     db_->CompactRange(options, family(which), &first, &end).PermitUncheckedError();

@@ -3,6 +3,8 @@
 #ifndef PG_SEMANTIC_INDEX_TUNING_H
 #define PG_SEMANTIC_INDEX_TUNING_H
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -19,6 +21,13 @@ struct Tuning {
   uint64_t exact_vectors = 20000;      // generations up to this size are scanned whole
   uint32_t calibration_samples = 128;  // stored vectors searched to find the probes
 };
+
+// Entries that a list of such codes may have: wide codes make shorter lists, so
+// that splitting one, which loads its neighbours too, stays within memory.
+inline uint32_t list_limit_for(const Tuning& tuning, size_t code_size) {
+  constexpr size_t kListBytes = 4 << 20;
+  return static_cast<uint32_t>(std::min<size_t>(tuning.list_limit, std::max<size_t>(64, kListBytes / code_size)));
+}
 
 Result<std::unique_ptr<Engine>> open_engine(const EngineOptions& options, const Tuning& tuning);
 

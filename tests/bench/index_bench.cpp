@@ -36,7 +36,8 @@ class Source {
     for (size_t centre = 0; centre < 1000; ++centre) {
       for (size_t axis = 0; axis < 32; ++axis) {
         const float along = normal_(random_) * 0.25f;
-        for (size_t i = 0; i < dimensions; ++i) centres_[centre * dimensions + i] += along * basis_[axis * dimensions + i];
+        for (size_t i = 0; i < dimensions; ++i)
+          centres_[centre * dimensions + i] += along * basis_[axis * dimensions + i];
       }
     }
   }
@@ -79,8 +80,7 @@ void insert_all(Engine& engine, GenerationId generation, const std::vector<std::
               times.back());
 }
 
-void search_all(Engine& engine, GenerationId generation, const std::vector<std::vector<float>>& queries,
-                float recall) {
+void search_all(Engine& engine, GenerationId generation, const std::vector<std::vector<float>>& queries, float recall) {
   std::vector<double> times;
   for (int pass = 0; pass < 2; ++pass) {
     times.clear();

@@ -23,6 +23,7 @@ BUILD=$directory SANITIZE=$flags run_make "$directory/tests/unit_tests"
 
 make_scratch
 provide_shared_data
+cd "$repository"
 # The sanitizers' shadow memory does not fit every randomised address layout.
 fixed_layout=()
 if setarch "$(uname -m)" -R true 2>/dev/null; then fixed_layout=(setarch "$(uname -m)" -R); fi

@@ -3,6 +3,8 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <random>
 #include <vector>
 
@@ -41,11 +43,26 @@ double worst_error(ProductShape shape, const Multiply& multiply) {
   return worst / std::sqrt(static_cast<double>(inner));
 }
 
+TEST(Blas, SmallWorkDoesNotLoadTheLibrary) {
+  const auto loaded = [] {
+    std::ifstream maps("/proc/self/maps");
+    const std::string text{std::istreambuf_iterator<char>(maps), std::istreambuf_iterator<char>()};
+    return text.find("/libopenblas") != std::string::npos;
+  };
+  if (loaded()) GTEST_SKIP() << "OpenBLAS is linked into this program";
+  const float a[200] = {}, b[1] = {};
+  float c[200];
+  prepare_multiply(1e6);
+  multiply_transposed({200, 1, 1}, {a, 1}, {b, 1}, {c, 1});
+  EXPECT_FALSE(loaded());
+}
+
 TEST(Blas, SaysWhatItIs) {
   const BlasState& state = blas_state();
   if (!state.usable) GTEST_SKIP() << "OpenBLAS is not usable here: " << state.warning;
   EXPECT_FALSE(state.core.empty());
-  EXPECT_NE(state.core, "Prescott");
+  // Linked into this program (by FAISS) it may have started before anyone could tell it the core type.
+  EXPECT_TRUE(state.core != "Prescott" || !state.warning.empty());
 }
 
 TEST(Blas, LeavesTheEnvironmentAsItWas) {

@@ -101,9 +101,8 @@ TEST_P(IndexCorruption, IsNoticedAndSurvived) {
   }
   EXPECT_EQ(noticed, changes.size());
   for (int i = 0; i < 5; ++i) {
-    damage(GetParam(), random() % 3, [&](std::string* value) {
-      (*value)[random() % value->size()] ^= static_cast<char>(1u << (random() % 8));
-    });
+    damage(GetParam(), random() % 3,
+           [&](std::string* value) { (*value)[random() % value->size()] ^= static_cast<char>(1u << (random() % 8)); });
     use();
   }
 }

@@ -39,9 +39,9 @@ class TemporaryDirectory {
 
 inline std::string text_of(const Status& status) { return status.message() + " / " + status.detail(); }
 
-#define ASSERT_OK(expression)                                                                        \
-  do {                                                                                               \
-    const ::pg_semantic::Status status_in_test = (expression);                                       \
+#define ASSERT_OK(expression)                                                                      \
+  do {                                                                                             \
+    const ::pg_semantic::Status status_in_test = (expression);                                     \
     ASSERT_TRUE(status_in_test.is_ok()) << ::pg_semantic::index::testing::text_of(status_in_test); \
   } while (false)
 

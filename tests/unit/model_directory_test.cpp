@@ -80,19 +80,41 @@ class Directory : public testing::Test {
 TEST_F(Directory, AbsurdConfigurations) {
   START("bert-base");
   const std::string original = read_file(model() / "config.json");
-  const std::pair<const char*, json> changes[] = {
-      {"hidden_size", 0},           {"hidden_size", -32},          {"hidden_size", 33},
-      {"hidden_size", 1 << 20},     {"hidden_size", INT64_MAX},    {"hidden_size", "32"},
-      {"hidden_size", 31.5},        {"num_hidden_layers", 0},      {"num_hidden_layers", -1},
-      {"num_hidden_layers", 3},     {"num_hidden_layers", 1 << 30}, {"num_attention_heads", 0},
-      {"num_attention_heads", 5},   {"num_attention_heads", 64},   {"intermediate_size", 0},
-      {"intermediate_size", 65},    {"intermediate_size", 1e300},  {"max_position_embeddings", 1},
-      {"max_position_embeddings", 65}, {"max_position_embeddings", -64}, {"vocab_size", 0},
-      {"vocab_size", 321},          {"vocab_size", 2147483648},    {"vocab_size", json::array()},
-      {"type_vocab_size", 0},       {"type_vocab_size", 1000000},  {"layer_norm_eps", -1},
-      {"layer_norm_eps", "small"},  {"hidden_act", "mystery"},     {"hidden_act", 4},
-      {"position_embedding_type", "relative_key"}, {"is_decoder", true}, {"model_type", "gpt2"},
-      {"model_type", 17},           {"pruned_heads", {{"0", {1}}}}};
+  const std::pair<const char*, json> changes[] = {{"hidden_size", 0},
+                                                  {"hidden_size", -32},
+                                                  {"hidden_size", 33},
+                                                  {"hidden_size", 1 << 20},
+                                                  {"hidden_size", INT64_MAX},
+                                                  {"hidden_size", "32"},
+                                                  {"hidden_size", 31.5},
+                                                  {"num_hidden_layers", 0},
+                                                  {"num_hidden_layers", -1},
+                                                  {"num_hidden_layers", 3},
+                                                  {"num_hidden_layers", 1 << 30},
+                                                  {"num_attention_heads", 0},
+                                                  {"num_attention_heads", 5},
+                                                  {"num_attention_heads", 64},
+                                                  {"intermediate_size", 0},
+                                                  {"intermediate_size", 65},
+                                                  {"intermediate_size", 1e300},
+                                                  {"max_position_embeddings", 1},
+                                                  {"max_position_embeddings", 65},
+                                                  {"max_position_embeddings", -64},
+                                                  {"vocab_size", 0},
+                                                  {"vocab_size", 321},
+                                                  {"vocab_size", 2147483648},
+                                                  {"vocab_size", json::array()},
+                                                  {"type_vocab_size", 0},
+                                                  {"type_vocab_size", 1000000},
+                                                  {"layer_norm_eps", -1},
+                                                  {"layer_norm_eps", "small"},
+                                                  {"hidden_act", "mystery"},
+                                                  {"hidden_act", 4},
+                                                  {"position_embedding_type", "relative_key"},
+                                                  {"is_decoder", true},
+                                                  {"model_type", "gpt2"},
+                                                  {"model_type", 17},
+                                                  {"pruned_heads", {{"0", {1}}}}};
   for (const auto& [key, value] : changes) {
     edit("config.json", [&, &key = key, &value = value](json& c) { c[key] = value; });
     const Result<ModelInfo> info = compile();
@@ -305,9 +327,7 @@ TEST_F(Directory, DefaultsOfAShortConfiguration) {
 TEST_F(Directory, SinusoidalPositionsAreComputed) {
   START("distilbert-sinusoidal");
   const std::unique_ptr<Model> with = load(model(), directory_.path() / "with.bin");
-  rename([](const std::string& key) {
-    return key == "embeddings.position_embeddings.weight" ? "unused" : key;
-  });
+  rename([](const std::string& key) { return key == "embeddings.position_embeddings.weight" ? "unused" : key; });
   const std::unique_ptr<Model> without = load(model(), directory_.path() / "without.bin");
   ASSERT_TRUE(with != nullptr && without != nullptr);
   const std::string_view text = "computed positions";

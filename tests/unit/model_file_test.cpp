@@ -128,7 +128,7 @@ TEST_F(ModelFile, RemovedWhenItCannotBeWritten) {
   struct rlimit before {};
   getrlimit(RLIMIT_FSIZE, &before);
   const auto handler = signal(SIGXFSZ, SIG_IGN);
-  const struct rlimit small {4096, before.rlim_max};
+  const struct rlimit small { 4096, before.rlim_max };
   setrlimit(RLIMIT_FSIZE, &small);
   const Result<ModelInfo> info = compile();
   setrlimit(RLIMIT_FSIZE, &before);

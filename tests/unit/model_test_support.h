@@ -26,9 +26,9 @@ inline std::filesystem::path shared_directory() {
   return set != nullptr ? std::filesystem::path(set) : std::filesystem::path("../shared");
 }
 
-#define PG_SEMANTIC_SKIP_WITHOUT(path)                                                    \
-  if (!std::filesystem::exists(path)) {                                                   \
-    GTEST_SKIP() << "test data is missing: " << (path) << " (set PG_SEMANTIC_SHARED)";    \
+#define PG_SEMANTIC_SKIP_WITHOUT(path)                                                 \
+  if (!std::filesystem::exists(path)) {                                                \
+    GTEST_SKIP() << "test data is missing: " << (path) << " (set PG_SEMANTIC_SHARED)"; \
   }
 
 inline std::string read_file(const std::filesystem::path& path) {
@@ -74,7 +74,8 @@ inline void copy_model(const std::string& name, const std::filesystem::path& to)
     if (entry.is_regular_file()) write_file(target, read_file(entry.path()));
   }
   if (fs::exists(to / "vocab.txt") || fs::exists(to / "tokenizer.json")) return;
-  const auto expected = nlohmann::json::parse(read_file(shared_directory() / "conformance/expected" / (name + ".json")));
+  const auto expected =
+      nlohmann::json::parse(read_file(shared_directory() / "conformance/expected" / (name + ".json")));
   if (!expected.contains("vocab_file")) return;
   const std::string file = fs::path(expected["vocab_file"].get<std::string>()).filename();
   write_file(to / "vocab.txt", read_file(shared_directory() / "data/tokenizer" / file));

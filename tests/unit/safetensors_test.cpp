@@ -75,8 +75,7 @@ TEST_F(Safetensors, ReadsEveryHalfPrecisionNumber) {
   for (uint32_t h = 0; h < 0x10000; ++h) {
     const int exponent = static_cast<int>(h >> 10 & 31), fraction = static_cast<int>(h & 1023);
     if (exponent == 31) continue;
-    const double magnitude =
-        exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+    const double magnitude = exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
     halves.push_back(static_cast<uint16_t>(h));
     expected.push_back(static_cast<float>((h & 0x8000) != 0 ? -magnitude : magnitude));
   }
@@ -88,8 +87,8 @@ TEST_F(Safetensors, ReadsEveryHalfPrecisionNumber) {
 }
 
 TEST_F(Safetensors, ReadsBfloat16) {
-  SafetensorsContent{{{"w", entry("BF16", {3}, 0, 6)}}, bytes_of(std::vector<uint16_t>{0x3f80, 0xc040, 0x0001})}
-      .write(file());
+  SafetensorsContent{{{"w", entry("BF16", {3}, 0, 6)}}, bytes_of(std::vector<uint16_t>{0x3f80, 0xc040, 0x0001})}.write(
+      file());
   const Result<std::vector<float>> found = read("w", {3});
   ASSERT_TRUE(found.is_ok()) << explain(found.status());
   EXPECT_EQ(*found, (std::vector<float>{1.0F, -3.0F, std::bit_cast<float>(0x00010000)}));
@@ -148,13 +147,13 @@ TEST_F(Safetensors, RefusesNumbersThatAreNone) {
 TEST_F(Safetensors, RefusesLyingHeaders) {
   const std::string data(16, '\0');
   const std::pair<json, const char*> cases[] = {
-      {{{"w", entry("F32", {4}, 0, 17)}}, "17"},                                           // past the end
-      {{{"w", entry("F32", {4}, 8, 4)}}, "bytes 8 to 4"},                                  // backwards
-      {{{"w", entry("F32", {3}, 0, 16)}}, "16 bytes of data"},                             // shape says 12
-      {{{"w", entry("F32", {2}, 0, 8)}, {"v", entry("F32", {2}, 4, 12)}}, "begins"},       // overlap
-      {{{"w", entry("F32", {1}, 0, 4)}, {"v", entry("F32", {2}, 8, 16)}}, "begins"},       // hole
-      {{{"w", entry("F32", {3}, 0, 12)}}, "end at byte 12"},                               // rest unused
-      {{{"w", entry("F32", {1LL << 40, 1LL << 40}, 0, 16)}}, "too large"},                 // product overflows
+      {{{"w", entry("F32", {4}, 0, 17)}}, "17"},                                      // past the end
+      {{{"w", entry("F32", {4}, 8, 4)}}, "bytes 8 to 4"},                             // backwards
+      {{{"w", entry("F32", {3}, 0, 16)}}, "16 bytes of data"},                        // shape says 12
+      {{{"w", entry("F32", {2}, 0, 8)}, {"v", entry("F32", {2}, 4, 12)}}, "begins"},  // overlap
+      {{{"w", entry("F32", {1}, 0, 4)}, {"v", entry("F32", {2}, 8, 16)}}, "begins"},  // hole
+      {{{"w", entry("F32", {3}, 0, 12)}}, "end at byte 12"},                          // rest unused
+      {{{"w", entry("F32", {1LL << 40, 1LL << 40}, 0, 16)}}, "too large"},            // product overflows
       {{{"w", entry("F32", {-4}, 0, 16)}}, "whole numbers"},
       {{{"w", {{"dtype", "F32"}, {"shape", {4}}}}}, "lacks"},
       {{{"w", {{"dtype", 3}, {"shape", {4}}, {"data_offsets", {0, 16}}}}}, "lacks"},

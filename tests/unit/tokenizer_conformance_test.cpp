@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 class TokenizerConformance : public testing::Test {
  protected:
   void SetUp() override {
-    const std::optional<fs::path> found = shared_directory();
+    const std::optional<fs::path> found = published_examples();
     if (!found) GTEST_SKIP() << "SKIP: no published examples; set PG_SEMANTIC_SHARED to their folder";
     shared_ = *found;
   }

@@ -89,7 +89,7 @@ inline std::string tokens_of(const OwnedTokenizer& tokenizer, std::string_view t
 }
 
 // The folder with the published examples: $PG_SEMANTIC_SHARED, or ../shared beside the repository.
-inline std::optional<std::filesystem::path> shared_directory() {
+inline std::optional<std::filesystem::path> published_examples() {
   const char* named = std::getenv("PG_SEMANTIC_SHARED");
   std::filesystem::path path = named != nullptr ? named : "../shared";
   if (!std::filesystem::is_directory(path / "conformance")) return std::nullopt;

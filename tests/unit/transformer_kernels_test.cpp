@@ -41,7 +41,8 @@ TEST_P(TransformerKernels, MultiplyTransposed) {
         for (size_t i = 0; i < rows; ++i) {
           for (size_t j = 0; j < columns; ++j) {
             double sum = 0;
-            for (size_t n = 0; n < inner; ++n) sum += static_cast<double>(a[i * (inner + 1) + n]) * b[j * (inner + 2) + n];
+            for (size_t n = 0; n < inner; ++n)
+              sum += static_cast<double>(a[i * (inner + 1) + n]) * b[j * (inner + 2) + n];
             ASSERT_NEAR(c[i * (columns + 1) + j], 0.5 * sum, 1e-5) << rows << " " << columns << " " << inner;
           }
           ASSERT_TRUE(std::isnan(c[i * (columns + 1) + columns])) << "written past the row";
@@ -62,7 +63,8 @@ TEST_P(TransformerKernels, Multiply) {
         for (size_t i = 0; i < rows; ++i) {
           for (size_t j = 0; j < columns; ++j) {
             double sum = 0;
-            for (size_t n = 0; n < inner; ++n) sum += static_cast<double>(a[i * (inner + 1) + n]) * b[n * (columns + 2) + j];
+            for (size_t n = 0; n < inner; ++n)
+              sum += static_cast<double>(a[i * (inner + 1) + n]) * b[n * (columns + 2) + j];
             ASSERT_NEAR(c[i * (columns + 1) + j], sum, 1e-5) << rows << " " << columns << " " << inner;
           }
           ASSERT_TRUE(std::isnan(c[i * (columns + 1) + columns])) << "written past the row";

@@ -22,7 +22,8 @@ struct RandomModel {
     std::mt19937 generator(42);
     std::vector<const float*> tensors;
     for (const TensorSpec& spec : tensor_plan(config)) {
-      std::normal_distribution<float> normal(0, spec.rows == 1 ? 1.0F : 1.0F / std::sqrt(static_cast<float>(spec.columns)));
+      std::normal_distribution<float> normal(
+          0, spec.rows == 1 ? 1.0F : 1.0F / std::sqrt(static_cast<float>(spec.columns)));
       std::vector<float>& values = storage.emplace_back(static_cast<size_t>(spec.rows * spec.columns));
       for (float& x : values) x = normal(generator);
     }
@@ -181,8 +182,8 @@ TEST(Transformer, StopsBetweenLayers) {
   const RandomModel model(small_config(Architecture::kBert));
   TransformerState state;
   int asked = 0;
-  const Status status = forward(model.config.transformer, model.weights, batch_of({{1, 2, 3}}),
-                                [&] { return ++asked == 2; }, &state);
+  const Status status = forward(
+      model.config.transformer, model.weights, batch_of({{1, 2, 3}}), [&] { return ++asked == 2; }, &state);
   EXPECT_EQ(status.code(), StatusCode::kCancelled);
   EXPECT_EQ(asked, 2);
 }

@@ -42,6 +42,11 @@ my @words = qw(password bread train river photograph mountain invoice guitar fev
   planet coffee window doctor bridge music harvest);
 my @psql = ($node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'));
 
+my $main_process = $$;
+
+# A client whose test is gone has nobody to write for.
+sub is_orphan { return getppid() != $main_process; }
+
 # ---- one client -----------------------------------------------------------------
 
 sub start_psql {
@@ -173,6 +178,7 @@ sub run_writer {
     my $in_flight;    # rows as they would be if the unacknowledged transaction had happened
     my $session;
     while (!-e $stop_file || !defined $session) {
+        POSIX::_exit(1) if is_orphan();
         if (!defined $session) {
             $session = start_psql();
             my $stored = stored_rows($session, $client);
@@ -211,9 +217,10 @@ sub run_writer {
 sub run_vacuumer {
     my ($round) = @_;
     srand($seed + 1000 * $round + 999);
-    until (-e $stop_file) {
+    until (-e $stop_file || is_orphan()) {
         my $session = start_psql();
         while (!-e $stop_file) {
+            POSIX::_exit(1) if is_orphan();
             my $statement = (qw(documents points))[ rand 2 ];
             my ($done) = send_sql($session, rand() < 0.15 ? 'CHECKPOINT;' : "VACUUM $statement;");
             last unless $done;
@@ -234,13 +241,18 @@ sub fork_client {
     POSIX::_exit(0);    # no END blocks: they would stop the server
 }
 
+$SIG{PIPE} = 'IGNORE';
+
 # ---- the rounds -----------------------------------------------------------------
 
 sub wait_for_server {
     my $end = time + $PostgreSQL::Test::Utils::timeout_default;
     while (time < $end) {
-        my ($status, $output) = $node->psql('postgres', 'SELECT 1');
-        return 1 if $status == 0 && $output eq '1';
+        # Not through IPC::Run, which dies when psql does not read what it is sent.
+        my $session = start_psql();
+        my ($done) = send_sql($session, 'SELECT 1;');
+        end_psql($session);
+        return 1 if $done;
         sleep 0.1;
     }
     return 0;
