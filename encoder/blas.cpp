@@ -78,7 +78,7 @@ void* load_library() {
 
 // Freivalds' check (1977) of c = a · bᵀ: c·v against a·(bᵀ·v) in double precision,
 // row by row, for one vector v.  It costs the matrices' size, not the product's.
-bool product_is_right(ProductShape shape) {
+bool product_is_right(const ProductShape& shape) {
   const auto [rows, columns, inner] = shape;
   uint32_t state = 12345;
   const auto next = [&state] {

@@ -65,6 +65,7 @@ Result<ModelFileView> view_model_file(std::span<const std::byte> bytes, const st
   if (reinterpret_cast<uintptr_t>(bytes.data()) % alignof(std::max_align_t) != 0) {
     return Status(StatusCode::kInvalidArgument, "the memory of a model file must be aligned");
   }
+  // cppcheck-suppress memsetClass ; std::byte is as trivial as char
   std::memcpy(&header, bytes.data(), sizeof(header));
   PG_SEMANTIC_RETURN_IF_ERROR(check_header(header, bytes.size(), name));
 

@@ -139,16 +139,18 @@ Status ListEditor::balance() {
     for (const ListId list : touched) {
       WorkingList& working = working_[list];
       if (working.removed) continue;
+      bool moved = false;
       if (working.entries() == 0) {
         drop(list, &working);
       } else if (working.shrunk && working.entries() < tuning_.list_floor && draft_.lists.size() > 1) {
         PG_SEMANTIC_RETURN_IF_ERROR(merge_away(list));
-        changed = true;
+        moved = true;
       } else if (should_split(list, working)) {
         PG_SEMANTIC_RETURN_IF_ERROR(split(list));
-        changed = true;
+        moved = true;
       }
-      if (changed && --left == 0) break;
+      changed = changed || moved;
+      if (moved && --left == 0) break;
     }
   }
   return Status::ok();
