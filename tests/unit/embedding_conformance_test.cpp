@@ -88,7 +88,7 @@ TEST_P(EmbeddingConformance, SentenceEmbeddings) {
     ASSERT_TRUE(status.is_ok()) << explain(status);
     const auto expected = entry.at("embedding").get<std::vector<double>>();
     ASSERT_EQ(expected.size(), dimensions);
-    expect_agreement(found.data(), expected, "\"" + text + "\", prompt \"" + prompt + "\"");
+    expect_agreement(found.data(), expected, testing::PrintToString(std::pair(text, prompt)));
   }
 }
 
