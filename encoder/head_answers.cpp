@@ -38,8 +38,8 @@ struct Span {
 Result<std::vector<Window>> cut_windows(size_t context_tokens, size_t question_tokens, size_t window_tokens) {
   if (question_tokens + kPairSpecialTokens >= window_tokens) {
     return Status(StatusCode::kInvalidArgument, "the question is too long",
-                  "It has " + std::to_string(question_tokens) + " tokens; the model reads " +
-                      std::to_string(window_tokens) + " of question and context together.");
+                  "It leaves no room for the context: the model reads " + std::to_string(window_tokens) +
+                      " tokens of both together.");
   }
   const size_t room = window_tokens - question_tokens - kPairSpecialTokens;
   // The pipeline fails where the overlap would take all of the room.
