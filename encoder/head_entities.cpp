@@ -93,6 +93,7 @@ std::vector<LabelledPart> label_words(const std::vector<ScoredToken>& tokens, Ag
     const std::span<const ScoredToken> word = std::span(tokens).subspan(begin, end - begin);
     const std::vector<double> scores = scores_of_word(word, aggregation);
     std::vector<std::string> pieces;
+    pieces.reserve(word.size());
     for (const ScoredToken& token : word) pieces.push_back(token.word);
     const size_t label = best_label(scores);
     words.push_back(
@@ -145,6 +146,7 @@ std::vector<Entity> aggregate_tokens(const Model& model, const std::vector<Score
   const std::string_view prefix = model.tokenizer().continuing_prefix();
   std::vector<LabelledPart> parts;
   if (aggregation == Aggregation::kNone || aggregation == Aggregation::kSimple) {
+    parts.reserve(tokens.size());
     for (const ScoredToken& token : tokens) parts.push_back(label_of_token(token));
   } else {
     parts = label_words(tokens, aggregation, prefix);

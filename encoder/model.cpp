@@ -254,11 +254,11 @@ class MappedModel final : public Model {
     try {
       logits->assign(sequences.size(), {});
       const auto length = [&](size_t i) { return sequences[i].ids.size(); };
-      return run_batches(sequences.size(), length, options, [&](size_t begin, size_t end, Scratch* scratch,
-                                                                const Interrupted& interrupted) {
-        return logits_of_batch(sequences.subspan(begin, end - begin), interrupted, scratch,
-                               std::span(*logits).subspan(begin, end - begin));
-      });
+      return run_batches(sequences.size(), length, options,
+                         [&](size_t begin, size_t end, Scratch* scratch, const Interrupted& interrupted) {
+                           return logits_of_batch(sequences.subspan(begin, end - begin), interrupted, scratch,
+                                                  std::span(*logits).subspan(begin, end - begin));
+                         });
     } catch (const std::bad_alloc&) {
       return {StatusCode::kOutOfMemory, "out of memory"};
     }
@@ -305,11 +305,11 @@ class MappedModel final : public Model {
     }));
 
     const auto length = [&](size_t i) { return ids[i].size(); };
-    return run_batches(ids.size(), length, options, [&](size_t begin, size_t end, Scratch* scratch,
-                                                        const Interrupted& interrupted) {
-      return embed_batch(std::span(ids).subspan(begin, end - begin), skipped, interrupted, scratch,
-                         out.data() + begin * static_cast<size_t>(info_.dimensions));
-    });
+    return run_batches(ids.size(), length, options,
+                       [&](size_t begin, size_t end, Scratch* scratch, const Interrupted& interrupted) {
+                         return embed_batch(std::span(ids).subspan(begin, end - begin), skipped, interrupted, scratch,
+                                            out.data() + begin * static_cast<size_t>(info_.dimensions));
+                       });
   }
 
   // Cuts texts 0 … count - 1 of length(i) tokens into batches and runs

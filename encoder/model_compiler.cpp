@@ -173,8 +173,7 @@ class ModelCompiler {
     std::string prefix = published_prefix(config_.transformer.architecture);
     if (!encoder_store_->contains(prefix + "embeddings.word_embeddings.weight")) prefix.clear();
     if (config_.head.outputs > 0 && config_.task == kFillMask) {
-      config_.head.tied =
-          !encoder_store_->contains(published_vocabulary_projection(config_.transformer.architecture));
+      config_.head.tied = !encoder_store_->contains(published_vocabulary_projection(config_.transformer.architecture));
     }
     for (const TensorSpec& spec : tensor_plan(config_)) {
       PG_SEMANTIC_RETURN_IF_ERROR(find_source(spec, prefix));

@@ -78,8 +78,8 @@ struct HeadConfig {
   bool transform = false;
   Activation transform_activation = Activation::kIdentity;
   bool norm = false;
-  bool tied = false;         // the projection's weight is the word embedding
-  bool multi_label = false;  // a sigmoid for each label, no softmax over them
+  bool tied = false;                                   // the projection's weight is the word embedding
+  bool multi_label = false;                            // a sigmoid for each label, no softmax over them
   Activation score_activation = Activation::kSigmoid;  // of a reranker's logit
 };
 

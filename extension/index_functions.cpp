@@ -165,7 +165,8 @@ struct SearchRequest {
 // The rows of SPI_tuptable in their order, or, with a reranker, in the order of its scores.
 ScoredDocument* rank_candidates(const SearchRequest& request, uint64 count) {
   const size_t room = std::max<uint64>(count, 1);
-  auto* ranked = static_cast<ScoredDocument*>(MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(ScoredDocument)));
+  auto* ranked =
+      static_cast<ScoredDocument*>(MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(ScoredDocument)));
   auto* texts =
       static_cast<std::string_view*>(MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(std::string_view)));
   auto* scores = static_cast<float*>(MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(float)));
