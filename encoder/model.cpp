@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "encoder/blas.h"
+#include "encoder/head.h"
 #include "encoder/model_file.h"
 #include "encoder/model_tensors.h"
 #include "encoder/pooling.h"
@@ -30,8 +31,6 @@ namespace {
 constexpr size_t kBatchTokens = 512;
 // Texts whose tokens are held at a time.
 constexpr size_t kWaveTexts = 2048;
-// Of a text longer than this only a beginning is tokenized, if it is enough.
-constexpr size_t kLongText = 1 << 16;
 
 // A read-only, shared mapping of a whole file.
 class MappedFile {
@@ -86,6 +85,7 @@ struct Scratch {
   TransformerState state;
   TokenBatch batch;
   std::vector<float> pooling;
+  HeadState head;
 };
 
 // Of the process: thread i of a call uses the i-th.  Never freed, as the pool's
@@ -152,24 +152,6 @@ class JobRunner {
   std::atomic<size_t> next_ = 0;
   std::atomic<bool> stop_ = false;
 };
-
-// The first `limit` tokens of a text, or all if they are fewer.  A long text is
-// read only as far as it takes: tokens well before a cut at white space do not
-// depend on what follows it.
-std::vector<Token> leading_tokens(const Tokenizer& tokenizer, std::string_view text, size_t limit) {
-  constexpr size_t kMargin = 64;
-  for (size_t size = kLongText; size < text.size(); size *= 4) {
-    const size_t space = text.find_last_of(" \n", size);
-    if (space == std::string_view::npos || space == 0) continue;
-    std::vector<Token> tokens = tokenizer.tokenize(text.substr(0, space));
-    if (tokens.size() < limit + kMargin) continue;
-    tokens.resize(limit);
-    return tokens;
-  }
-  std::vector<Token> tokens = tokenizer.tokenize(text);
-  if (tokens.size() > limit) tokens.resize(limit);
-  return tokens;
-}
 
 ModelInfo describe(const ModelFileView& view, size_t bytes) {
   const ModelConfig& config = view.config;
@@ -264,6 +246,26 @@ class MappedModel final : public Model {
     }
   }
 
+  const HeadConfig& head() const override { return config_.head; }
+
+  Status head_logits(std::span<const TokenSequence> sequences, const EmbedOptions& options,
+                     std::vector<std::vector<float>>* logits) const override {
+    if (config_.head.outputs == 0) {
+      return {StatusCode::kUnsupported, "the model has no head", "Its task is " + config_.task + "."};
+    }
+    try {
+      logits->assign(sequences.size(), {});
+      const auto length = [&](size_t i) { return sequences[i].ids.size(); };
+      return run_batches(sequences.size(), length, options,
+                         [&](size_t begin, size_t end, Scratch* scratch, const Interrupted& interrupted) {
+                           return logits_of_batch(sequences.subspan(begin, end - begin), interrupted, scratch,
+                                                  std::span(*logits).subspan(begin, end - begin));
+                         });
+    } catch (const std::bad_alloc&) {
+      return {StatusCode::kOutOfMemory, "out of memory"};
+    }
+  }
+
  private:
   MappedModel() = default;
 
@@ -304,15 +306,26 @@ class MappedModel final : public Model {
       return Status::ok();
     }));
 
+    const auto length = [&](size_t i) { return ids[i].size(); };
+    return run_batches(ids.size(), length, options,
+                       [&](size_t begin, size_t end, Scratch* scratch, const Interrupted& interrupted) {
+                         return embed_batch(std::span(ids).subspan(begin, end - begin), skipped, interrupted, scratch,
+                                            out.data() + begin * static_cast<size_t>(info_.dimensions));
+                       });
+  }
+
+  // Cuts texts 0 … count - 1 of length(i) tokens into batches and runs
+  // job(begin, end, scratch, interrupted) for each.
+  template <typename Length, typename Job>
+  Status run_batches(size_t count, const Length& length, const EmbedOptions& options, const Job& job) const {
     size_t tokens = 0;
-    for (const std::vector<int32_t>& text : ids) tokens += text.size();
-    const std::vector<size_t> ends = cut_batches(ids, tokens, options.threads);
+    for (size_t i = 0; i < count; ++i) tokens += length(i);
+    const std::vector<size_t> ends = cut_batches(count, length, tokens, options.threads);
     prepare_multiply(static_cast<double>(tokens) * operations_per_token());
-    JobRunner embedding(options, ends.size());
-    return embedding.run([&](size_t batch, size_t worker, const Interrupted& interrupted) {
+    JobRunner runner(options, ends.size());
+    return runner.run([&](size_t batch, size_t worker, const Interrupted& interrupted) {
       const size_t begin = batch == 0 ? 0 : ends[batch - 1];
-      return embed_batch(std::span(ids).subspan(begin, ends[batch] - begin), skipped, interrupted, &scratch_of(worker),
-                         out.data() + begin * static_cast<size_t>(info_.dimensions));
+      return job(begin, ends[batch], &scratch_of(worker), interrupted);
     });
   }
 
@@ -324,19 +337,20 @@ class MappedModel final : public Model {
 
   // Where each batch ends among the texts: consecutive texts of kBatchTokens
   // tokens at most (or one longer text), and no more than each thread's share.
-  static std::vector<size_t> cut_batches(const std::vector<std::vector<int32_t>>& ids, size_t total, int32_t threads) {
+  template <typename Length>
+  static std::vector<size_t> cut_batches(size_t count, const Length& length, size_t total, int32_t threads) {
     const size_t share = total / static_cast<size_t>(std::clamp(threads, 1, kMaxThreads)) + 1;
     const size_t limit = std::min(kBatchTokens, share);
     std::vector<size_t> ends;
     size_t tokens = 0;
-    for (size_t i = 0; i < ids.size(); ++i) {
-      if (tokens > 0 && tokens + ids[i].size() > limit) {
+    for (size_t i = 0; i < count; ++i) {
+      if (tokens > 0 && tokens + length(i) > limit) {
         ends.push_back(i);
         tokens = 0;
       }
-      tokens += ids[i].size();
+      tokens += length(i);
     }
-    if (!ids.empty()) ends.push_back(ids.size());
+    if (count > 0) ends.push_back(count);
     return ends;
   }
 
@@ -353,6 +367,37 @@ class MappedModel final : public Model {
     for (size_t i = 0; i < texts.size(); ++i) {
       const TextStates text{scratch->state.hidden() + batch.begins[i] * width, batch.length(i), width, skipped};
       sentence_embedding(config_, weights_, text, &scratch->pooling, out + i * static_cast<size_t>(info_.dimensions));
+    }
+    return Status::ok();
+  }
+
+  // Logits at the wanted tokens of each sequence of one batch.
+  Status logits_of_batch(std::span<const TokenSequence> sequences, const Interrupted& interrupted, Scratch* scratch,
+                         std::span<std::vector<float>> logits) const {
+    TokenBatch& batch = scratch->batch;
+    batch.clear();
+    for (const TokenSequence& sequence : sequences) {
+      batch.ids.insert(batch.ids.end(), sequence.ids.begin(), sequence.ids.end());
+      batch.begins.push_back(batch.ids.size());
+      batch.first_segments.push_back(sequence.first_segment);
+    }
+    PG_SEMANTIC_RETURN_IF_ERROR(forward(config_.transformer, weights_, batch, interrupted, &scratch->state));
+
+    const auto width = static_cast<size_t>(config_.transformer.width);
+    HeadState& head = scratch->head;
+    head.hidden.clear();
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      for (const size_t token : sequences[i].wanted) {
+        const float* hidden = scratch->state.hidden() + (batch.begins[i] + token) * width;
+        head.hidden.insert(head.hidden.end(), hidden, hidden + width);
+      }
+    }
+    compute_logits(config_.head, weights_.head, head.hidden.size() / width, &head);
+    const float* next = head.logits.data();
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      const size_t count = sequences[i].wanted.size() * static_cast<size_t>(config_.head.outputs);
+      logits[i].assign(next, next + count);
+      next += count;
     }
     return Status::ok();
   }

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "encoder/status.h"
+#include "encoder/token_sequence.h"
 #include "encoder/tokenizer.h"
 
 namespace pg_semantic::encoder {
@@ -46,6 +47,8 @@ struct ModelInfo {
   std::vector<std::string> labels;
   std::string fingerprint;  // SHA-256 of configuration, tokenizer and tensors as loaded, lower-case hex
 };
+
+struct HeadConfig;
 
 struct CompileOptions {
   std::string model_precision = "fp32";
@@ -99,6 +102,13 @@ class Model {
                        std::span<float> out) const = 0;
 
   virtual Result<TokenEmbeddings> token_embeddings(std::string_view content, const EmbedOptions& options) const = 0;
+
+  // What heads.h is made of: the model's head, and its logits at the wanted
+  // tokens of each sequence, (*logits)[sequence] being [wanted, outputs].
+  // Sequences are batched as texts are in embed().  kUnsupported when there is no head.
+  virtual const HeadConfig& head() const = 0;
+  virtual Status head_logits(std::span<const TokenSequence> sequences, const EmbedOptions& options,
+                             std::vector<std::vector<float>>* logits) const = 0;
 };
 
 // Stops the threads of the process's pool, if any.  Called before exit.

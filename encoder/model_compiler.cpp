@@ -79,10 +79,11 @@ class Fingerprint {
   Sha256 digest_;
 };
 
-// LayerNorm's members under TensorFlow's names, as the oldest checkpoints have them.
+// LayerNorm's members under TensorFlow's names, as the oldest checkpoints have
+// them; BERT's bias over the vocabulary under its own name, which most have.
 std::string present_name(const TensorStore& store, const std::string& name) {
-  static constexpr std::pair<std::string_view, std::string_view> kOldNames[] = {{".weight", ".gamma"},
-                                                                                {".bias", ".beta"}};
+  static constexpr std::pair<std::string_view, std::string_view> kOldNames[] = {
+      {".weight", ".gamma"}, {".bias", ".beta"}, {".predictions.decoder.bias", ".predictions.bias"}};
   if (store.contains(name)) return name;
   for (const auto& [member, old] : kOldNames) {
     if (!name.ends_with(member)) continue;
@@ -171,6 +172,9 @@ class ModelCompiler {
     }
     std::string prefix = published_prefix(config_.transformer.architecture);
     if (!encoder_store_->contains(prefix + "embeddings.word_embeddings.weight")) prefix.clear();
+    if (config_.head.outputs > 0 && config_.task == kFillMask) {
+      config_.head.tied = !encoder_store_->contains(published_vocabulary_projection(config_.transformer.architecture));
+    }
     for (const TensorSpec& spec : tensor_plan(config_)) {
       PG_SEMANTIC_RETURN_IF_ERROR(find_source(spec, prefix));
     }

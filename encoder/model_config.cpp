@@ -86,6 +86,38 @@ Status check_modules(const ModelConfig& config) {
   return Status::ok();
 }
 
+// As many outputs as the task reads: what uses a head relies on it.
+Status check_head(const ModelConfig& config) {
+  const HeadConfig& head = config.head;
+  if (head.outputs == 0) return Status::ok();
+  const auto labels = static_cast<int64_t>(config.labels.size());
+  const std::pair<std::string_view, int64_t> needs[] = {{kSequenceClassification, labels},
+                                                        {kTokenClassification, labels},
+                                                        {kQuestionAnswering, 2},
+                                                        {kFillMask, config.transformer.vocabulary_size},
+                                                        {kMultipleChoice, 1}};
+  for (const auto& [task, outputs] : needs) {
+    if (task != config.task) continue;
+    if (head.outputs != outputs) {
+      return out_of_range("The head for " + config.task + " has " + std::to_string(head.outputs) +
+                          " outputs, but needs " + std::to_string(outputs) + ".");
+    }
+    if (head.tied && task != kFillMask) return out_of_range("Only a head that fills masks can be tied.");
+    return check_range("number of the head's outputs", head.outputs, 1, 1 << 22);
+  }
+  return out_of_range("There is a head for the task \"" + config.task + "\".");
+}
+
+nlohmann::json head_to_json(const HeadConfig& head) {
+  return {{"outputs", head.outputs},
+          {"transform", head.transform},
+          {"transform_activation", own_name(head.transform_activation)},
+          {"norm", head.norm},
+          {"tied", head.tied},
+          {"multi_label", head.multi_label},
+          {"score_activation", own_name(head.score_activation)}};
+}
+
 nlohmann::json module_to_json(const ModuleConfig& module) {
   if (module.kind == ModuleConfig::Kind::kNormalize) return {{"kind", "normalize"}};
   return {{"kind", "dense"},
@@ -118,6 +150,18 @@ ModuleConfig read_module(const nlohmann::json& value) {
   module.bias = value.at("bias").get<bool>();
   module.activation = read_activation(value.at("activation"));
   return module;
+}
+
+HeadConfig read_head(const nlohmann::json& value) {
+  HeadConfig head;
+  head.outputs = read_integer(value, "outputs");
+  head.transform = value.at("transform").get<bool>();
+  head.transform_activation = read_activation(value.at("transform_activation"));
+  head.norm = value.at("norm").get<bool>();
+  head.tied = value.at("tied").get<bool>();
+  head.multi_label = value.at("multi_label").get<bool>();
+  head.score_activation = read_activation(value.at("score_activation"));
+  return head;
 }
 
 ModelConfig read_config(const nlohmann::json& value) {
@@ -153,6 +197,7 @@ ModelConfig read_config(const nlohmann::json& value) {
     config.default_prompt_name = value.at("default_prompt_name").get<std::string>();
   }
   config.labels = value.at("labels").get<std::vector<std::string>>();
+  if (value.contains("head")) config.head = read_head(value.at("head"));
   return config;
 }
 
@@ -198,6 +243,7 @@ std::optional<Activation> activation_from_torch_class(std::string_view class_nam
 Status check_config(const ModelConfig& config) {
   PG_SEMANTIC_RETURN_IF_ERROR(check_transformer(config.transformer));
   PG_SEMANTIC_RETURN_IF_ERROR(check_modules(config));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_head(config));
   // [CLS], a token and [SEP] at least.
   return check_range("greatest number of tokens", config.max_tokens, 3, config.transformer.positions);
 }
@@ -256,6 +302,8 @@ nlohmann::json to_json(const ModelConfig& config) {
                           {"prompts", config.prompts},
                           {"labels", config.labels}};
   if (config.default_prompt_name) value["default_prompt_name"] = *config.default_prompt_name;
+  // Absent where there is none: models without a head keep the fingerprints they had before there were heads.
+  if (config.head.outputs > 0) value["head"] = head_to_json(config.head);
   return value;
 }
 

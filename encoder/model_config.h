@@ -64,6 +64,25 @@ struct ModuleConfig {
   Activation activation = Activation::kTanh;
 };
 
+// The tasks that a model may have a head for; "embedding" is without one.
+inline constexpr std::string_view kSequenceClassification = "sequence-classification";
+inline constexpr std::string_view kTokenClassification = "token-classification";
+inline constexpr std::string_view kQuestionAnswering = "question-answering";
+inline constexpr std::string_view kFillMask = "fill-mask";
+inline constexpr std::string_view kMultipleChoice = "multiple-choice";
+
+// What makes a task's numbers of a token's hidden state: a dense layer, its
+// activation and a LayerNorm where the head has them, and a projection.
+struct HeadConfig {
+  int64_t outputs = 0;  // of the projection; 0: the model has no head
+  bool transform = false;
+  Activation transform_activation = Activation::kIdentity;
+  bool norm = false;
+  bool tied = false;                                   // the projection's weight is the word embedding
+  bool multi_label = false;                            // a sigmoid for each label, no softmax over them
+  Activation score_activation = Activation::kSigmoid;  // of a reranker's logit
+};
+
 struct ModelConfig {
   std::string architecture_name;  // the class that config.json names, e.g. "DistilBertModel"
   std::string task = "embedding";
@@ -75,6 +94,7 @@ struct ModelConfig {
   std::map<std::string, std::string> prompts;
   std::optional<std::string> default_prompt_name;
   std::vector<std::string> labels;  // by id
+  HeadConfig head;
 };
 
 inline constexpr int64_t kMaxParameters = int64_t{1} << 30;

@@ -10,6 +10,7 @@
 #include <initializer_list>
 
 #include "encoder/file_reader.h"
+#include "encoder/head_config.h"
 #include "encoder/json.h"
 #include "encoder/tokenizer_config.h"
 
@@ -20,7 +21,6 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxConfigFile = 4 << 20;
-constexpr int64_t kMaxLabels = 100000;
 constexpr int64_t kAnyInteger = int64_t{1} << 53;
 
 Status corrupt(const std::string& path, std::string detail) {
@@ -171,45 +171,6 @@ Result<TransformerConfig> read_transformer(const json& config, const std::string
     t.activation = *activation;
   }
   return t;
-}
-
-// ---- task ----------------------------------------------------------------------
-
-std::string task_of(std::string_view architecture) {
-  static constexpr std::pair<std::string_view, std::string_view> kTasks[] = {
-      {"ForSequenceClassification", "sequence-classification"},
-      {"ForTokenClassification", "token-classification"},
-      {"ForQuestionAnswering", "question-answering"},
-      {"ForMaskedLM", "fill-mask"},
-      {"ForMultipleChoice", "multiple-choice"}};
-  for (const auto& [suffix, task] : kTasks) {
-    if (architecture.ends_with(suffix)) return std::string(task);
-  }
-  return "embedding";
-}
-
-// id2label in the order of its ids, which are 0 … n - 1.
-Result<std::vector<std::string>> read_labels(const json& config, const std::string& path) {
-  std::vector<std::string> labels;
-  const json* names = json_member(config, "id2label");
-  if (names == nullptr) {
-    const Result<std::optional<int64_t>> count = json_integer(config, "num_labels", 1, kMaxLabels, path);
-    if (!count) return count.status();
-    for (int64_t i = 0; i < count->value_or(2); ++i) labels.push_back("LABEL_" + std::to_string(i));
-    return labels;
-  }
-  if (!names->is_object() || names->empty() || names->size() > static_cast<size_t>(kMaxLabels)) {
-    return corrupt(path, "The value of \"id2label\" must be an object that names each label.");
-  }
-  for (size_t id = 0; id < names->size(); ++id) {
-    const json* label = json_member(*names, std::to_string(id));
-    if (label == nullptr || !label->is_string()) {
-      return corrupt(path, "The value of \"id2label\" has " + std::to_string(names->size()) +
-                               " labels, but none of the id " + std::to_string(id) + ".");
-    }
-    labels.push_back(label->get<std::string>());
-  }
-  return labels;
 }
 
 // ---- sentence-transformers ------------------------------------------------------
@@ -473,12 +434,7 @@ Result<ModelDirectory> read_model_directory(const std::string& directory) {
   if (sentence_model) {
     PG_SEMANTIC_RETURN_IF_ERROR(read_modules(entries, directory, root.path("modules.json"), &model));
   } else {
-    model.config.task = task_of(model.config.architecture_name);
-  }
-  if (model.config.task == "sequence-classification" || model.config.task == "token-classification") {
-    Result<std::vector<std::string>> labels = read_labels(*config, path);
-    if (!labels) return labels.status();
-    model.config.labels = std::move(*labels);
+    PG_SEMANTIC_RETURN_IF_ERROR(read_head(*config, path, &model.config));
   }
   PG_SEMANTIC_RETURN_IF_ERROR(check_config(model.config));
   return model;

@@ -37,6 +37,36 @@ constexpr PublishedNames kPublishedNames[] = {
      "output.LayerNorm"},
 };
 
+struct PublishedHead {
+  Architecture architecture;
+  std::string_view task;
+  std::string_view transform;  // of the encoder's own modules where `inner_transform`
+  bool inner_transform;
+  std::string_view norm;
+  std::string_view output;
+};
+
+constexpr PublishedHead kPublishedHeads[] = {
+    {Architecture::kDistilBert, kSequenceClassification, "pre_classifier", false, "", "classifier"},
+    {Architecture::kDistilBert, kMultipleChoice, "pre_classifier", false, "", "classifier"},
+    {Architecture::kDistilBert, kTokenClassification, "", false, "", "classifier"},
+    {Architecture::kDistilBert, kQuestionAnswering, "", false, "", "qa_outputs"},
+    {Architecture::kDistilBert, kFillMask, "vocab_transform", false, "vocab_layer_norm", "vocab_projector"},
+    {Architecture::kBert, kSequenceClassification, "pooler.dense", true, "", "classifier"},
+    {Architecture::kBert, kMultipleChoice, "pooler.dense", true, "", "classifier"},
+    {Architecture::kBert, kTokenClassification, "", false, "", "classifier"},
+    {Architecture::kBert, kQuestionAnswering, "", false, "", "qa_outputs"},
+    {Architecture::kBert, kFillMask, "cls.predictions.transform.dense", false, "cls.predictions.transform.LayerNorm",
+     "cls.predictions.decoder"},
+};
+
+const PublishedHead& head_of(Architecture architecture, std::string_view task) {
+  for (const PublishedHead& head : kPublishedHeads) {
+    if (head.architecture == architecture && head.task == task) return head;
+  }
+  return kPublishedHeads[0];
+}
+
 const PublishedNames& names_of(Architecture architecture) {
   for (const PublishedNames& names : kPublishedNames) {
     if (names.architecture == architecture) return names;
@@ -54,6 +84,9 @@ bool is_bias(TensorRole role) {
     case TensorRole::kFeedForwardOutBias:
     case TensorRole::kOutputNormBias:
     case TensorRole::kDenseBias:
+    case TensorRole::kHeadTransformBias:
+    case TensorRole::kHeadNormBias:
+    case TensorRole::kHeadOutputBias:
       return true;
     default:
       return false;
@@ -68,6 +101,8 @@ bool is_norm(TensorRole role) {
     case TensorRole::kAttentionNormBias:
     case TensorRole::kOutputNormWeight:
     case TensorRole::kOutputNormBias:
+    case TensorRole::kHeadNormWeight:
+    case TensorRole::kHeadNormBias:
       return true;
     default:
       return false;
@@ -128,14 +163,31 @@ std::vector<TensorSpec> tensor_plan(const ModelConfig& config) {
     add(Role::kDenseWeight, static_cast<int64_t>(i), module.outputs, module.inputs);
     if (module.bias) add(Role::kDenseBias, static_cast<int64_t>(i), 1, module.outputs);
   }
+  const HeadConfig& head = config.head;
+  if (head.outputs == 0) return plan;
+  if (head.transform) {
+    add(Role::kHeadTransformWeight, 0, t.width, t.width);
+    add(Role::kHeadTransformBias, 0, 1, t.width);
+  }
+  if (head.norm) {
+    add(Role::kHeadNormWeight, 0, 1, t.width);
+    add(Role::kHeadNormBias, 0, 1, t.width);
+  }
+  if (!head.tied) add(Role::kHeadOutputWeight, 0, head.outputs, t.width);
+  add(Role::kHeadOutputBias, 0, 1, head.outputs);
   return plan;
 }
 
 std::string published_prefix(Architecture architecture) { return std::string(names_of(architecture).prefix); }
 
+std::string published_vocabulary_projection(Architecture architecture) {
+  return std::string(head_of(architecture, kFillMask).output) + ".weight";
+}
+
 TensorSource published_source(const ModelConfig& config, const TensorSpec& spec, const std::string& prefix) {
   using Role = TensorRole;
   const PublishedNames& names = names_of(config.transformer.architecture);
+  const PublishedHead& head = head_of(config.transformer.architecture, config.task);
   const std::string member = is_bias(spec.role) ? ".bias" : ".weight";
   TensorSource source;
   source.shape = is_bias(spec.role) || is_norm(spec.role) ? std::vector<int64_t>{spec.columns}
@@ -165,6 +217,18 @@ TensorSource published_source(const ModelConfig& config, const TensorSpec& spec,
     case Role::kDenseWeight:
     case Role::kDenseBias:
       source.names = {"linear" + member};
+      break;
+    case Role::kHeadTransformWeight:
+    case Role::kHeadTransformBias:
+      source.names = {(head.inner_transform ? prefix : "") + std::string(head.transform) + member};
+      break;
+    case Role::kHeadNormWeight:
+    case Role::kHeadNormBias:
+      source.names = {std::string(head.norm) + member};
+      break;
+    case Role::kHeadOutputWeight:
+    case Role::kHeadOutputBias:
+      source.names = {std::string(head.output) + member};
       break;
     default:
       source.names = {layer + std::string(layer_module(names, spec.role)) + member};
@@ -214,6 +278,14 @@ ModelWeights weights_of(const ModelConfig& config, std::span<const float* const>
     linear.weight = take();
     if (module.bias) linear.bias = take();
   }
+  if (config.head.outputs == 0) return weights;
+  HeadWeights& head = weights.head;
+  if (config.head.transform) head.transform = take_linear(width, width);
+  if (config.head.norm) head.norm = take_norm();
+  head.output.inputs = width;
+  head.output.outputs = static_cast<size_t>(config.head.outputs);
+  head.output.weight = config.head.tied ? weights.word_embeddings : take();
+  head.output.bias = take();
   return weights;
 }
 

@@ -39,6 +39,12 @@ enum class TensorRole : uint32_t {
   kOutputNormBias = 16,
   kDenseWeight = 17,  // [outputs, inputs]
   kDenseBias = 18,
+  kHeadTransformWeight = 19,  // [width, width]
+  kHeadTransformBias = 20,
+  kHeadNormWeight = 21,  // [width]
+  kHeadNormBias = 22,
+  kHeadOutputWeight = 23,  // [outputs, width]
+  kHeadOutputBias = 24,
 };
 
 // A tensor of a model file, row-major; a vector has one row.
@@ -63,6 +69,9 @@ struct TensorSource {
 TensorSource published_source(const ModelConfig& config, const TensorSpec& spec, const std::string& prefix);
 std::string published_prefix(Architecture architecture);
 
+// The projection of a head that fills masks: where a checkpoint lacks it, it is the word embedding.
+std::string published_vocabulary_projection(Architecture architecture);
+
 // ---- views of a model file's tensors ---------------------------------------------
 
 struct LinearWeights {
@@ -81,6 +90,13 @@ struct LayerWeights {
   LayerNormWeights output_norm{};
 };
 
+// See HeadConfig; what a head lacks is nullptr.
+struct HeadWeights {
+  LinearWeights transform;
+  LayerNormWeights norm{};
+  LinearWeights output;
+};
+
 struct ModelWeights {
   const float* word_embeddings = nullptr;
   const float* position_embeddings = nullptr;
@@ -88,6 +104,7 @@ struct ModelWeights {
   LayerNormWeights embedding_norm{};
   std::vector<LayerWeights> layers;
   std::vector<LinearWeights> modules;  // by index of config.modules; empty for Normalize
+  HeadWeights head;
 };
 
 // `tensors` in the order of tensor_plan(config).

@@ -173,7 +173,7 @@ class WordSplitter {
         tokens_->resize(tokens_before);
         return false;
       }
-      tokens_->push_back({id, spans_[start].start, spans_[end - 1].end});
+      tokens_->push_back({id, spans_[start].start, spans_[end - 1].end, start > 0});
       start = end;
     }
     return true;
@@ -237,6 +237,7 @@ class WordPieceTokenizer final : public Tokenizer {
     return tokens;
   }
 
+  std::string_view continuing_prefix() const override { return tables_.prefix(); }
   std::string_view token_text(int32_t id) const override { return tables_.token(id); }
 
   int32_t token_id(std::string_view token) const override {

@@ -29,6 +29,7 @@ struct Token {
   int32_t id = 0;
   int32_t char_start = -1;
   int32_t char_end = -1;
+  bool continues_word = false;  // a further piece of the word that the token before belongs to
 };
 
 // A special or added token, found in the text before anything else.  Its id is
@@ -78,6 +79,8 @@ class Tokenizer {
   // The same with them: [CLS] text [SEP].
   std::vector<Token> encode(std::string_view text) const;
 
+  // How pieces that continue a word begin: "##".
+  virtual std::string_view continuing_prefix() const = 0;
   virtual std::string_view token_text(int32_t id) const = 0;   // the vocabulary's form, e.g. "##ing"
   virtual int32_t token_id(std::string_view token) const = 0;  // -1: not there
   virtual int32_t vocabulary_size() const = 0;                 // added tokens beyond the vocabulary included

@@ -21,6 +21,10 @@ Status check_batch(const TransformerConfig& config, const TokenBatch& batch) {
     if (batch.length(text) > static_cast<size_t>(config.positions)) {
       return {StatusCode::kInvalidArgument, "a text has more tokens than the model has positions"};
     }
+    if (config.token_types == 1 && batch.first_segment(text) < batch.length(text)) {
+      return {StatusCode::kUnsupported, "the model does not read pairs of texts",
+              "It has one type of tokens; a pair takes two."};
+    }
   }
   for (const int32_t id : batch.ids) {
     if (id < 0 || id >= config.vocabulary_size) {
@@ -30,7 +34,7 @@ Status check_batch(const TransformerConfig& config, const TokenBatch& batch) {
   return Status::ok();
 }
 
-// hidden[t] = LN(word[id] + position[i] + token_type[0]); a single text is of type 0.
+// hidden[t] = LN(word[id] + position[i] + token_type[0 or 1])
 void embed_tokens(const TransformerConfig& config, const ModelWeights& weights, const TokenBatch& batch,
                   float* hidden) {
   const auto width = static_cast<size_t>(config.width);
@@ -42,7 +46,8 @@ void embed_tokens(const TransformerConfig& config, const ModelWeights& weights, 
       float* out = hidden + token * width;
       for (size_t c = 0; c < width; ++c) out[c] = word[c] + position[c];
       if (weights.token_type_embeddings == nullptr) continue;
-      for (size_t c = 0; c < width; ++c) out[c] += weights.token_type_embeddings[c];
+      const float* type = weights.token_type_embeddings + (i < batch.first_segment(text) ? 0 : width);
+      for (size_t c = 0; c < width; ++c) out[c] += type[c];
     }
   }
   kernels().add_layer_norm(batch.ids.size(), width, nullptr, nullptr, weights.embedding_norm, hidden);

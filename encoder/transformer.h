@@ -22,13 +22,19 @@ namespace pg_semantic::encoder {
 struct TokenBatch {
   std::vector<int32_t> ids;    // of all texts, special tokens included
   std::vector<size_t> begins;  // where each text begins in ids; ids.size() at the end
+  // Leading tokens of each text that are of token type 0, its others being of type 1; empty: all tokens of all texts.
+  std::vector<size_t> first_segments;
 
   void clear() {
     ids.clear();
     begins.assign(1, 0);
+    first_segments.clear();
   }
   [[nodiscard]] size_t texts() const { return begins.size() - 1; }
   [[nodiscard]] size_t length(size_t text) const { return begins[text + 1] - begins[text]; }
+  [[nodiscard]] size_t first_segment(size_t text) const {
+    return first_segments.empty() ? length(text) : first_segments[text];
+  }
 };
 
 // Memory that grows to the largest batch seen and is used again.

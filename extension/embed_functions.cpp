@@ -8,6 +8,7 @@
 #include <cstring>
 #include <vector>
 
+#include "extension/function_support.h"
 #include "extension/guard.h"
 #include "extension/models.h"
 #include "extension/settings.h"
@@ -16,46 +17,12 @@
 namespace pg_semantic {
 namespace {
 
-const char* optional_text(FunctionCallInfo fcinfo, int number) {
-  return PG_ARGISNULL(number) ? nullptr : text_to_cstring(PG_GETARG_TEXT_PP(number));
-}
-
-int32 required_int(FunctionCallInfo fcinfo, int number, const char* name) {
-  if (PG_ARGISNULL(number))
-    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be NULL", name)));
-  return PG_GETARG_INT32(number);
-}
-
-ReturnSetInfo* begin_rows(FunctionCallInfo fcinfo) {
-  InitMaterializedSRF(fcinfo, 0);
-  return reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
-}
-
-void add_row(ReturnSetInfo* rows, Datum* values, bool* nulls) {
-  tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
-}
-
-MemoryContext make_row_context() {
-  return AllocSetContextCreate(CurrentMemoryContext, "pg_semantic row", ALLOCSET_DEFAULT_SIZES);
-}
-
-// Copies a vector's elements out of the C++ frame that owns it.
-template <typename T>
-T* copy_elements(const std::vector<T>& elements) {
-  T* copy = allocate_in_context<T>(elements.size());
-  std::copy(elements.begin(), elements.end(), copy);
-  return copy;
-}
-
-struct TokenList {
-  encoder::Token* tokens;
-  size_t count;
-};
+using TokenList = CopiedList<encoder::Token>;
 
 TokenList encode(const LoadedModel* model, std::string_view content) {
   return guarded([&] {
     const std::vector<encoder::Token> tokens = model->model->tokenizer().encode(content);
-    return TokenList{copy_elements(tokens), tokens.size()};
+    return copy_list(tokens);
   });
 }
 
@@ -71,22 +38,15 @@ HiddenStates hidden_states(const LoadedModel* model, std::string_view content) {
     options.threads = choose_threads(INT_MAX);
     options.interrupted = interrupt_pending;
     const encoder::TokenEmbeddings found = value_or_throw(model->model->token_embeddings(content, options));
-    return HiddenStates{{copy_elements(found.tokens), found.tokens.size()},
-                        copy_elements(found.states),
-                        static_cast<size_t>(found.width)};
+    return HiddenStates{copy_list(found.tokens), copy_list(found.states).elements, static_cast<size_t>(found.width)};
   });
 }
 
-struct ChunkList {
-  encoder::Chunk* chunks;
-  size_t count;
-};
+using ChunkList = CopiedList<encoder::Chunk>;
 
 ChunkList cut(const LoadedModel* model, std::string_view content, int32 max_tokens, int32 overlap) {
   return guarded([&] {
-    const std::vector<encoder::Chunk> chunks =
-        value_or_throw(encoder::chunk_text(model->model->tokenizer(), content, max_tokens, overlap));
-    return ChunkList{copy_elements(chunks), chunks.size()};
+    return copy_list(value_or_throw(encoder::chunk_text(model->model->tokenizer(), content, max_tokens, overlap)));
   });
 }
 
@@ -139,14 +99,12 @@ PG_SEMANTIC_FUNCTION(pg_semantic_embed_batch) {
   if (PG_ARGISNULL(0)) return 0;
   const LoadedModel* model = find_model(optional_text(fcinfo, 1));
   const char* prompt = optional_text(fcinfo, 2);
-  Datum* contents;
-  bool* nulls;
-  int count;
-  deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &contents, &nulls, &count);
+  const TextArray contents = get_text_array(fcinfo, 0);
   MemoryContext batch_context = make_row_context();
-  for (int start = 0; start < count; start += kBatchTexts) {
+  for (int start = 0; start < contents.count; start += kBatchTexts) {
     MemoryContext const outer = MemoryContextSwitchTo(batch_context);
-    add_embeddings(rows, model, prompt, contents, nulls, start, std::min(count, start + kBatchTexts));
+    add_embeddings(rows, model, prompt, contents.values, contents.nulls, start,
+                   std::min(contents.count, start + kBatchTexts));
     MemoryContextSwitchTo(outer);
     MemoryContextReset(batch_context);
   }
@@ -164,7 +122,7 @@ PG_SEMANTIC_FUNCTION(pg_semantic_token_embeddings) {
   for (size_t i = 0; i < found.tokens.count; ++i) {
     MemoryContext const outer = MemoryContextSwitchTo(row_context);
     Datum values[3] = {Int32GetDatum(static_cast<int32>(i + 1)),
-                       PointerGetDatum(utf8_to_text(tokenizer.token_text(found.tokens.tokens[i].id))),
+                       PointerGetDatum(utf8_to_text(tokenizer.token_text(found.tokens.elements[i].id))),
                        PointerGetDatum(make_array({found.states + i * found.width, found.width}))};
     bool nulls[3] = {};
     add_row(rows, values, nulls);
@@ -183,7 +141,7 @@ PG_SEMANTIC_FUNCTION(pg_semantic_tokenize) {
   MemoryContext row_context = make_row_context();
   for (size_t i = 0; i < found.count; ++i) {
     CHECK_FOR_INTERRUPTS();
-    const encoder::Token& token = found.tokens[i];
+    const encoder::Token& token = found.elements[i];
     const bool added = token.char_start < 0;
     MemoryContext const outer = MemoryContextSwitchTo(row_context);
     Datum values[5] = {Int32GetDatum(static_cast<int32>(i + 1)), Int32GetDatum(token.id),
@@ -216,7 +174,7 @@ PG_SEMANTIC_FUNCTION(pg_semantic_chunk) {
   MemoryContext row_context = make_row_context();
   for (size_t i = 0; i < found.count; ++i) {
     CHECK_FOR_INTERRUPTS();
-    const encoder::Chunk& chunk = found.chunks[i];
+    const encoder::Chunk& chunk = found.elements[i];
     MemoryContext const outer = MemoryContextSwitchTo(row_context);
     Datum values[5] = {
         Int32GetDatum(static_cast<int32>(i + 1)),

@@ -6,6 +6,8 @@ extern "C" {
 #include "utils/ruleutils.h"
 }
 
+#include <algorithm>
+
 #include "extension/index_client.h"
 #include "extension/index_functions.h"
 #include "extension/index_metapage.h"
@@ -13,6 +15,7 @@ extern "C" {
 #include "extension/index_shared_memory.h"
 #include "extension/index_transaction.h"
 #include "extension/models.h"
+#include "extension/rerank.h"
 #include "extension/semantic_query.h"
 
 namespace pg_semantic {
@@ -151,25 +154,70 @@ char* search_statement(Relation index, const IndexMetapage& metapage) {
   return statement.data;
 }
 
-void put_search_rows(ReturnSetInfo* rows, const char* statement, Oid query_type, Datum query, int32 k) {
+// What a search was asked for.
+struct SearchRequest {
+  int32 k;
+  const LoadedModel* reranker;  // nullptr: none
+  std::string_view query;       // UTF-8, for the reranker
+  int64 candidates;             // rows that the index gives
+};
+
+// The rows of SPI_tuptable in their order, or, with a reranker, in the order of its scores.
+ScoredDocument* rank_candidates(const SearchRequest& request, uint64 count) {
+  const size_t room = std::max<uint64>(count, 1);
+  auto* ranked =
+      static_cast<ScoredDocument*>(MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(ScoredDocument)));
+  auto* texts =
+      static_cast<std::string_view*>(MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(std::string_view)));
+  auto* scores = static_cast<float*>(MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(float)));
+  for (uint64 i = 0; i < count; ++i) {
+    bool is_null = false;
+    const int column = request.reranker != nullptr ? 3 : 2;
+    const Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, column, &is_null);
+    ranked[i] = {static_cast<int32>(i), 0.0F, is_null};
+    if (request.reranker != nullptr) {
+      texts[i] = is_null ? std::string_view() : text_to_utf8(DatumGetTextPP(value));
+    } else if (!is_null) {
+      ranked[i].score = static_cast<float>(1.0 - DatumGetFloat8(value));
+    }
+  }
+  if (request.reranker == nullptr) return ranked;
+  score_documents(request.reranker, request.query, {texts, count}, scores);
+  for (uint64 i = 0; i < count; ++i) ranked[i].score = scores[i];
+  sort_best_first(ranked, count);
+  return ranked;
+}
+
+void put_search_rows(ReturnSetInfo* rows, const char* statement, Oid query_type, Datum query,
+                     const SearchRequest& request) {
   if (SPI_connect() != SPI_OK_CONNECT) elog(ERROR, "SPI_connect failed");
   Oid types[2] = {query_type, INT8OID};
-  Datum arguments[2] = {query, Int64GetDatum(k)};
+  Datum arguments[2] = {query, Int64GetDatum(request.candidates)};
   if (SPI_execute_with_args(statement, 2, types, arguments, nullptr, true, 0) != SPI_OK_SELECT) {
     elog(ERROR, "SPI_execute_with_args failed");
   }
-  for (uint64 i = 0; i < SPI_processed; ++i) {
+  const uint64 count = SPI_processed;
+  const ScoredDocument* ranked = rank_candidates(request, count);
+  for (uint64 i = 0; i < std::min<uint64>(count, request.k); ++i) {
     Datum values[4];
     bool nulls[4];
-    HeapTuple tuple = SPI_tuptable->vals[i];
+    HeapTuple tuple = SPI_tuptable->vals[ranked[i].place];
     values[0] = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &nulls[0]);
     values[1] = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &nulls[1]);
+    values[2] = Float4GetDatum(ranked[i].score);
+    nulls[2] = ranked[i].is_null;
     values[3] = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 3, &nulls[3]);
-    nulls[2] = nulls[1];
-    values[2] = nulls[1] ? Datum(0) : Float4GetDatum(static_cast<float4>(1.0 - DatumGetFloat8(values[1])));
     tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
   }
   SPI_finish();
+}
+
+// Argument `number`, at least 1.
+int32 positive_argument(FunctionCallInfo fcinfo, int number, const char* name) {
+  if (PG_ARGISNULL(number) || PG_GETARG_INT32(number) < 1) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be at least 1", name)));
+  }
+  return PG_GETARG_INT32(number);
 }
 
 }  // namespace
@@ -215,21 +263,27 @@ PG_SEMANTIC_FUNCTION(pg_semantic_search) {
   InitMaterializedSRF(fcinfo, 0);
   auto* rows = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
   if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) PG_RETURN_VOID();
+  SearchRequest request = {};
+  request.k = positive_argument(fcinfo, 2, "k");
+  request.candidates = request.k;
   if (!PG_ARGISNULL(3)) {
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("reranking is not supported yet"),
-                    errhint("Leave rerank_model out.")));
-  }
-  if (PG_ARGISNULL(2) || PG_GETARG_INT32(2) < 1) {
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("k must be at least 1")));
+    request.candidates = std::max(request.k, positive_argument(fcinfo, 4, "candidates"));
+    request.reranker = find_rerank_model(text_to_cstring(PG_GETARG_TEXT_PP(3)));
+    request.query = text_to_utf8(PG_GETARG_TEXT_PP(1));
   }
   Relation index = open_semantic_index(PG_GETARG_OID(0), AccessShareLock);
   const IndexMetapage metapage = *read_metapage(index);
+  if (request.reranker != nullptr && metapage.embeds_text == 0) {
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                    errmsg("the rows of index \"%s\" cannot be reranked", RelationGetRelationName(index)),
+                    errdetail("It holds vectors; a reranker reads texts.")));
+  }
   const SemanticQuery* query = make_semantic_query(PG_GETARG_TEXT_PP(1), model_name_of(metapage), nullptr);
   const char* statement = search_statement(index, metapage);
   const bool embeds_text = metapage.embeds_text != 0;
   const Oid query_type = embeds_text ? semantic_query_type() : FLOAT4ARRAYOID;
   const Datum argument = embeds_text ? PointerGetDatum(query) : PointerGetDatum(make_array(query_embedding(query)));
-  put_search_rows(rows, statement, query_type, argument, PG_GETARG_INT32(2));
+  put_search_rows(rows, statement, query_type, argument, request);
   relation_close(index, AccessShareLock);
   PG_RETURN_VOID();
 }

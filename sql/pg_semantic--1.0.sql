@@ -138,6 +138,58 @@ CREATE FUNCTION semantic_similarity(a text, b text, model text DEFAULT NULL) RET
 COMMENT ON FUNCTION semantic_similarity(text, text, text) IS
 'Cosine of the two embeddings, from -1 to 1. NULL if a or b is. Errors: 42704 unknown model.';
 
+-- Rank and read -----------------------------------------------------------------------
+
+CREATE FUNCTION semantic_rerank(
+    query text, documents text[], model text DEFAULT NULL, top_k integer DEFAULT NULL
+) RETURNS TABLE(ordinal integer, score real, document text)
+    AS 'MODULE_PATHNAME', 'pg_semantic_rerank' LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 10;
+COMMENT ON FUNCTION semantic_rerank(text, text[], text, integer) IS
+'The documents in the order of their relevance to the query by a cross-encoder (NULL: of the setting semantic.rerank_model), best first, top_k of them or all. ordinal counts from 1 in the array; score as the model''s publisher defines it; NULL documents come last, without a score. NULL query or documents give no rows. Errors: 22023 no model named and none set, top_k < 1; 42704 unknown model; 0A000 not a classifier with one label.';
+
+CREATE FUNCTION semantic_score(query text, document text, model text DEFAULT NULL) RETURNS real
+    AS 'MODULE_PATHNAME', 'pg_semantic_score' LANGUAGE C STABLE PARALLEL SAFE COST 400000;
+COMMENT ON FUNCTION semantic_score(text, text, text) IS
+'The score that semantic_rerank() gives the document. NULL if query or document is. Errors: as semantic_rerank().';
+
+CREATE FUNCTION semantic_classify(content text, model text, pair text DEFAULT NULL)
+    RETURNS TABLE(label text, score real)
+    AS 'MODULE_PATHNAME', 'pg_semantic_classify' LANGUAGE C STABLE PARALLEL SAFE COST 200000 ROWS 5;
+COMMENT ON FUNCTION semantic_classify(text, text, text) IS
+'Every label of a sequence classifier with its score for the text, or for the text and its pair, best first: softmax over the labels, or a sigmoid for each where there is one label or a text may have several. NULL content gives no rows. Errors: 42704 unknown model; 0A000 no head for sequence-classification.';
+
+CREATE FUNCTION semantic_zero_shot(
+    content text, labels text[], model text, template text DEFAULT 'This example is {}.', multi_label boolean DEFAULT false
+) RETURNS TABLE(label text, score real)
+    AS 'MODULE_PATHNAME', 'pg_semantic_zero_shot' LANGUAGE C STABLE PARALLEL SAFE COST 1000000 ROWS 5;
+COMMENT ON FUNCTION semantic_zero_shot(text, text[], text, text, boolean) IS
+'How well each label fits the text by a classifier of natural language inference, best first. template makes a sentence of a label, which stands for {}; multi_label: each label by itself, else the scores add up to 1. NULL content or labels give no rows. Errors: 22023 template without {}, a label that leaves no room for the text; 22004 NULL label or option; 42704 unknown model; 0A000 no head for sequence-classification, no label "entailment".';
+
+CREATE FUNCTION semantic_choose(prompt text, choices text[], model text)
+    RETURNS TABLE(ordinal integer, choice text, score real)
+    AS 'MODULE_PATHNAME', 'pg_semantic_choose' LANGUAGE C STABLE PARALLEL SAFE COST 1000000 ROWS 5;
+COMMENT ON FUNCTION semantic_choose(text, text[], text) IS
+'The choices with their probability after the prompt, best first; ordinal counts from 1 in the array. NULL prompt or choices give no rows. Errors: 22004 NULL choice; 42704 unknown model; 0A000 no head for multiple-choice.';
+
+CREATE FUNCTION semantic_entities(content text, model text, aggregation text DEFAULT 'simple')
+    RETURNS TABLE(entity text, score real, word text, char_start integer, char_end integer)
+    AS 'MODULE_PATHNAME', 'pg_semantic_entities' LANGUAGE C STABLE PARALLEL SAFE COST 200000 ROWS 10;
+COMMENT ON FUNCTION semantic_entities(text, text, text) IS
+'The named parts of the text, cut at max_tokens, in its order; what is labelled O is left out. aggregation: none (tokens), simple (adjacent tokens of one tag), first, average, max (how the tokens of a word decide on its label). char_start and char_end count characters from 0, end exclusive. NULL content gives no rows. Errors: 22023 unknown aggregation; 42704 unknown model; 0A000 no head for token-classification.';
+
+CREATE FUNCTION semantic_answer(
+    question text, context text, model text, top_k integer DEFAULT 1, max_answer_tokens integer DEFAULT 15
+) RETURNS TABLE(answer text, score real, char_start integer, char_end integer)
+    AS 'MODULE_PATHNAME', 'pg_semantic_answer' LANGUAGE C STABLE PARALLEL SAFE COST 1000000 ROWS 1;
+COMMENT ON FUNCTION semantic_answer(text, text, text, integer, integer) IS
+'The likeliest answers to the question, parts of the context, best first; a long context is read in windows that overlap. char_start and char_end count characters of the context from 0, end exclusive. NULL question or context gives no rows. Errors: 22023 top_k or max_answer_tokens < 1, a question that leaves no room for the context; 42704 unknown model; 0A000 no head for question-answering.';
+
+CREATE FUNCTION semantic_fill_mask(content text, model text, top_k integer DEFAULT 5)
+    RETURNS TABLE(token text, score real, content text)
+    AS 'MODULE_PATHNAME', 'pg_semantic_fill_mask' LANGUAGE C STABLE PARALLEL SAFE COST 400000 ROWS 5;
+COMMENT ON FUNCTION semantic_fill_mask(text, text, integer) IS
+'The likeliest tokens in place of [MASK], best first, and the text with each, as the model''s tokenizer writes it. NULL content gives no rows. Errors: 22023 no [MASK] or more than one, or beyond max_tokens, top_k < 1; 42704 unknown model; 0A000 no head for fill-mask.';
+
 -- The type of queries ---------------------------------------------------------------
 
 CREATE TYPE semantic_query;
@@ -308,4 +360,4 @@ CREATE FUNCTION semantic_search(
 ) RETURNS TABLE(ctid tid, distance double precision, score real, content text)
     AS 'MODULE_PATHNAME', 'pg_semantic_search' LANGUAGE C STABLE PARALLEL SAFE COST 300000 ROWS 10;
 COMMENT ON FUNCTION semantic_search(regclass, text, integer, text, integer) IS
-'The k rows nearest to the query, nearest first, as the caller may see them: it is a query of the caller''s own. distance as the index''s operator gives it; score = 1 - distance; content is NULL for a real[] index. Errors: 22023 k < 1, 42809 not a semantic index, 42501 no SELECT on the table, 0A000 rerank_model (not supported yet).';
+'The k rows nearest to the query, nearest first, as the caller may see them: it is a query of the caller''s own. distance as the index''s operator gives it; score = 1 - distance; content is NULL for a real[] index. With a rerank_model (empty: that of semantic.rerank_model) the best k of the candidates nearest rows by its score, as semantic_rerank() orders them. Errors: 22023 k < 1, candidates < 1, no model for reranking; 42704 unknown model; 42809 not a semantic index; 42501 no SELECT on the table; 0A000 not a reranker, or a real[] index to rerank.';

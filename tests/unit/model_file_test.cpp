@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include <gtest/gtest.h>
 
+#include "encoder/heads.h"
 #include "tests/unit/model_test_support.h"
 
 namespace pg_semantic::encoder {
@@ -51,6 +53,22 @@ class ModelFile : public testing::Test {
   TemporaryDirectory directory_;
 };
 
+// Asks the model's head, whichever it is, everything there is to ask.
+void exercise_head(const Model& model) {
+  const std::string_view text = "Some people in the [MASK] of a town";
+  const std::string_view others[] = {"another text", ""};
+  std::vector<float> scores(2);
+  const bool done[] = {classify(model, text, {}).is_ok(),
+                       classify_pair(model, text, others[0], {}).is_ok(),
+                       score_documents(model, text, others, {}, scores).is_ok(),
+                       zero_shot(model, text, others, {}, {}).is_ok(),
+                       choose(model, text, others, {}).is_ok(),
+                       find_entities(model, text, Aggregation::kAverage, {}).is_ok(),
+                       find_answers(model, others[0], text, {3, 4}, {}).is_ok(),
+                       fill_mask(model, text, 3, {}).is_ok()};
+  (void)done;
+}
+
 // Uses a model as a session would; only crashes and hangs are failures.
 void exercise(const Model& model) {
   const std::string_view texts[] = {"some text to embed", "", "[MASK] ünïcödé 東京"};
@@ -59,6 +77,7 @@ void exercise(const Model& model) {
   (void)status.is_ok();
   const Result<TokenEmbeddings> tokens = model.token_embeddings("some more text", {});
   (void)tokens.is_ok();
+  exercise_head(model);
 }
 
 TEST_F(ModelFile, OpensFromFileAndMemoryAlike) {
@@ -172,19 +191,35 @@ TEST_F(ModelFile, TruncationIsNoticed) {
   }
 }
 
-// Bytes of everything but the weights changed at random, one to four at a time.
-TEST_F(ModelFile, DamageIsRefusedOrHarmless) {
-  ASSERT_TRUE(compile().is_ok());
-  const std::string bytes = read_file(file());
+// Bytes of everything but the weights changed at random, one to four at a time:
+// a model of each kind of head, and one without.
+class DamagedModelFile : public testing::TestWithParam<const char*> {};
+
+TEST_P(DamagedModelFile, IsRefusedOrHarmless) {
+  PG_SEMANTIC_SKIP_WITHOUT(conformance_model(GetParam()));
+  const TemporaryDirectory directory;
+  const fs::path source = directory.path() / "model";
+  const fs::path file = directory.path() / "model.bin";
+  copy_model(GetParam(), source);
+  ASSERT_TRUE(compile_model(source.string(), file.string(), {}).is_ok());
+  const std::string bytes = read_file(file);
   ModelFileHeader header;
   std::memcpy(&header, bytes.data(), sizeof(header));
   std::mt19937 generator(7);
   std::uniform_int_distribution<size_t> position(0, header.data.offset - 1);
-  std::uniform_int_distribution<int> value(0, 255), count(1, 4);
+  // Where labels, sizes and the head are described.
+  std::uniform_int_distribution<size_t> in_config(header.config.offset, header.config.offset + header.config.bytes - 1);
+  std::uniform_int_distribution<int> value(0, 255), count(1, 4), digit('0', '9');
   int refused = 0;
   for (int round = 0; round < 3000; ++round) {
     std::string damaged = bytes;
-    for (int n = count(generator); n > 0; --n) damaged[position(generator)] = static_cast<char>(value(generator));
+    for (int n = count(generator); n > 0; --n) {
+      if (round % 2 == 0) {
+        damaged[position(generator)] = static_cast<char>(value(generator));
+      } else {
+        damaged[in_config(generator)] = static_cast<char>(digit(generator));
+      }
+    }
     const AlignedBytes memory(damaged);
     const Result<std::unique_ptr<Model>> model = Model::open_bytes(memory.bytes());
     if (model) {
@@ -195,6 +230,16 @@ TEST_F(ModelFile, DamageIsRefusedOrHarmless) {
   }
   EXPECT_GT(refused, 300);
 }
+
+INSTANTIATE_TEST_SUITE_P(Examples, DamagedModelFile,
+                         testing::Values("st-dense", "bert-emotions", "bert-cross-encoder", "distilbert-nli",
+                                         "distilbert-ner", "distilbert-qa", "bert-mlm", "distilbert-mlm-untied",
+                                         "distilbert-choice"),
+                         [](const testing::TestParamInfo<const char*>& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace pg_semantic::encoder

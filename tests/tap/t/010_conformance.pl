@@ -1,6 +1,6 @@
 # Every checkpoint of ../shared/conformance through SQL, without
 # shared_preload_libraries: what semantic_models says of it, its tokens, its
-# embeddings one by one and as a batch, its hidden states.  The expected values
+# embeddings one by one and as a batch, its hidden states, and what its head says.  The expected values
 # come from the published tokenizer and an independent reference in double
 # precision; the tolerances are those of ../shared/conformance/README.md.
 use strict;
@@ -50,6 +50,16 @@ CREATE FUNCTION found_tokens(content text, model_name text) RETURNS jsonb LANGUA
         'offsets', jsonb_agg(CASE WHEN char_start IS NULL THEN 'null'::jsonb
                                   ELSE jsonb_build_array(char_start, char_end) END ORDER BY ordinal))
     FROM semantic_tokenize(content, model_name) $$;
+-- Rankings [[what, score] …]: scores to 1e-4, the same order except between scores closer than that.
+CREATE FUNCTION rankings_agree(found jsonb, expected jsonb) RETURNS boolean LANGUAGE sql AS $$
+    SELECT jsonb_array_length(coalesce(found, '[]')) = jsonb_array_length(expected) AND coalesce(bool_and(
+        abs((f ->> 1)::float8 - (e ->> 1)::float8) <= 1e-4 AND
+        (f -> 0 = e -> 0 OR EXISTS (SELECT FROM jsonb_array_elements(expected) AS same
+                                    WHERE same -> 0 = f -> 0 AND abs((same ->> 1)::float8 - (e ->> 1)::float8) <= 1e-4))), true)
+    FROM jsonb_array_elements(found) WITH ORDINALITY AS found_entry(f, i)
+         JOIN jsonb_array_elements(expected) WITH ORDINALITY AS expected_entry(e, i) USING (i) $$;
+CREATE FUNCTION texts(list jsonb) RETURNS text[] LANGUAGE sql AS $$
+    SELECT array_agg(value ORDER BY ordinality) FROM jsonb_array_elements_text(list) WITH ORDINALITY $$;
 SQL
 $node->safe_psql('postgres', $tools);
 
@@ -132,6 +142,71 @@ foreach my $file (@expected)
 		WHERE (SELECT count(*) FROM semantic_token_embeddings(entry ->> 'text', $name)) <>
 		      jsonb_array_length(entry -> 'tokens')},
 		"$model: semantic_token_embeddings");
+
+	# Heads: each key with the ranking that its function gives.
+	my %rankings = (
+		classify => [ 'labels', q{SELECT jsonb_agg(jsonb_build_array(label, score) ORDER BY ordinality)
+			FROM semantic_classify(entry ->> 'text', %s, entry ->> 'pair') WITH ORDINALITY} ],
+		rerank => [ 'scores', q{SELECT jsonb_agg(jsonb_build_array(ordinal, score) ORDER BY ordinality)
+			FROM semantic_rerank(entry ->> 'query', texts(entry -> 'documents'), %s, (entry ->> 'top_k')::int) WITH ORDINALITY
+			WHERE document = entry -> 'documents' ->> (ordinal - 1)} ],
+		zero_shot => [ 'scores', q{SELECT jsonb_agg(jsonb_build_array(label, score) ORDER BY ordinality)
+			FROM semantic_zero_shot(entry ->> 'text', texts(entry -> 'labels'), %s, entry ->> 'template',
+			                        (entry ->> 'multi_label')::boolean) WITH ORDINALITY} ],
+		choose => [ 'scores', q{SELECT jsonb_agg(jsonb_build_array(ordinal, score) ORDER BY ordinality)
+			FROM semantic_choose(entry ->> 'prompt', texts(entry -> 'choices'), %s) WITH ORDINALITY
+			WHERE choice = entry -> 'choices' ->> (ordinal - 1)} ]);
+	foreach my $key (sort keys %rankings)
+	{
+		my ($wanted, $query) = @{ $rankings{$key} };
+		$query = sprintf($query, $name);
+		no_rows(qq{
+			SELECT number, found, entry -> '$wanted'
+			FROM expected_entries($name, '$key'), LATERAL ($query) AS row(found)
+			WHERE rankings_agree(found, entry -> '$wanted') IS NOT TRUE},
+			"$model: semantic_$key");
+	}
+	no_rows(qq{
+		SELECT number, ordinal, score
+		FROM expected_entries($name, 'rerank'),
+		     LATERAL (SELECT (e ->> 0)::int AS ordinal, (e ->> 1)::float8 AS score
+		              FROM jsonb_array_elements(entry -> 'scores') AS e) AS expected
+		WHERE (abs(semantic_score(entry ->> 'query', entry -> 'documents' ->> (ordinal - 1), $name) - score) <= 1e-4) IS NOT TRUE},
+		"$model: semantic_score");
+
+	no_rows(qq{
+		SELECT number, entry ->> 'aggregation', left(entry ->> 'text', 60), found, expected
+		FROM expected_entries($name, 'entities'),
+		     LATERAL (SELECT * FROM jsonb_array_elements(entry -> 'entities') WITH ORDINALITY AS e(expected, i)
+		              FULL JOIN (SELECT ordinality, to_jsonb(f) - 'ordinality' AS found
+		                         FROM semantic_entities(entry ->> 'text', $name, entry ->> 'aggregation')
+		                              WITH ORDINALITY AS f) AS found ON ordinality = i) AS row
+		WHERE (found - 'score' = expected - 'score' AND
+		       abs((found ->> 'score')::float8 - (expected ->> 'score')::float8) <= 1e-4) IS NOT TRUE},
+		"$model: semantic_entities");
+
+	my $spans = q{SELECT jsonb_agg(jsonb_build_array(jsonb_build_array(%s), score) ORDER BY ordinality)};
+	my $answer = 'answer, char_start, char_end';
+	my $expected_answer = q{value -> 'answer', value -> 'char_start', value -> 'char_end'};
+	no_rows(qq{
+		SELECT number, found, expected
+		FROM expected_entries($name, 'answer'),
+		     LATERAL (@{[sprintf($spans, $answer)]}
+		              FROM semantic_answer(entry ->> 'question', entry ->> 'context', $name, (entry ->> 'top_k')::int,
+		                                   (entry ->> 'max_answer_tokens')::int) WITH ORDINALITY) AS f(found),
+		     LATERAL (@{[sprintf($spans =~ s/score/value -> 'score'/r, $expected_answer)]}
+		              FROM jsonb_array_elements(entry -> 'answers') WITH ORDINALITY) AS e(expected)
+		WHERE rankings_agree(found, expected) IS NOT TRUE},
+		"$model: semantic_answer");
+	no_rows(qq{
+		SELECT number, found, expected
+		FROM expected_entries($name, 'fill_mask'),
+		     LATERAL (@{[sprintf($spans, 'token, content')]}
+		              FROM semantic_fill_mask(entry ->> 'text', $name, (entry ->> 'top_k')::int) WITH ORDINALITY) AS f(found),
+		     LATERAL (@{[sprintf($spans =~ s/score/value -> 'score'/r, q{value -> 'token', value -> 'content'})]}
+		              FROM jsonb_array_elements(entry -> 'tokens') WITH ORDINALITY) AS e(expected)
+		WHERE rankings_agree(found, expected) IS NOT TRUE},
+		"$model: semantic_fill_mask");
 }
 
 is( $node->safe_psql('postgres',

@@ -1,0 +1,27 @@
+// The arithmetic of a head: hidden states of tokens become logits.
+//
+// Thread safety: a pure function of its arguments.
+#ifndef PG_SEMANTIC_ENCODER_HEAD_H
+#define PG_SEMANTIC_ENCODER_HEAD_H
+
+#include <cstddef>
+#include <vector>
+
+#include "encoder/model_config.h"
+#include "encoder/model_tensors.h"
+
+namespace pg_semantic::encoder {
+
+// Working memory, used again from call to call.
+struct HeadState {
+  std::vector<float> hidden;       // [tokens, width]: the caller's, and overwritten
+  std::vector<float> transformed;  // [tokens, width]
+  std::vector<float> logits;       // [tokens, outputs]: the result
+};
+
+// state->logits of the `tokens` rows of state->hidden.
+void compute_logits(const HeadConfig& config, const HeadWeights& weights, size_t tokens, HeadState* state);
+
+}  // namespace pg_semantic::encoder
+
+#endif  // PG_SEMANTIC_ENCODER_HEAD_H

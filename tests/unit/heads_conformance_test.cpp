@@ -1,0 +1,246 @@
+// Every head of ../shared/conformance against its expected numbers, which come
+// from an independent reference in double precision.  Scores agree to 1e-4;
+// labels, spans and order exactly, but for the order of scores closer than that.
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "encoder/character_offsets.h"
+#include "encoder/heads.h"
+#include "tests/unit/model_test_support.h"
+
+namespace pg_semantic::encoder {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr double kTolerance = 1e-4;
+
+const std::set<std::string> kHeadKeys = {"classify", "rerank",    "zero_shot", "entities",
+                                         "answer",   "fill_mask", "choose"};
+
+json read_expected(const std::string& name) {
+  return json::parse(read_file(shared_directory() / "conformance/expected" / (name + ".json")));
+}
+
+std::vector<std::string> models_with_heads() {
+  std::vector<std::string> names;
+  const fs::path directory = shared_directory() / "conformance/expected";
+  if (!fs::exists(directory)) return names;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    const json expected = json::parse(read_file(entry.path()));
+    const bool has_head =
+        std::any_of(kHeadKeys.begin(), kHeadKeys.end(), [&](const std::string& key) { return expected.contains(key); });
+    if (has_head) names.push_back(entry.path().stem());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+using NamedScores = std::vector<std::pair<std::string, double>>;
+
+// The same names in the same order, except between scores that are as good as equal.
+void expect_ranking(const NamedScores& found, const NamedScores& expected, const std::string& what) {
+  ASSERT_EQ(found.size(), expected.size()) << what;
+  for (size_t i = 0; i < found.size(); ++i) {
+    EXPECT_NEAR(found[i].second, expected[i].second, kTolerance) << what << ", place " << i;
+    if (found[i].first == expected[i].first) continue;
+    const auto same = std::find_if(expected.begin(), expected.end(),
+                                   [&](const auto& entry) { return entry.first == found[i].first; });
+    ASSERT_NE(same, expected.end()) << what << ": " << found[i].first << " is not expected";
+    EXPECT_NEAR(same->second, expected[i].second, kTolerance) << what << ": " << found[i].first << " at place " << i;
+  }
+}
+
+NamedScores expected_scores(const json& entries) {
+  NamedScores scores;
+  for (const json& entry : entries) {
+    scores.emplace_back(entry[0].is_string() ? entry[0].get<std::string>() : entry[0].dump(), entry[1].get<double>());
+  }
+  return scores;
+}
+
+// Ordinals count from 1.
+NamedScores by_ordinal(const std::vector<Ranked>& ranked) {
+  NamedScores scores;
+  for (const Ranked& entry : ranked) scores.emplace_back(std::to_string(entry.index + 1), entry.score);
+  return scores;
+}
+
+template <typename Labels>
+NamedScores by_label(const std::vector<Ranked>& ranked, const Labels& labels) {
+  NamedScores scores;
+  for (const Ranked& entry : ranked) scores.emplace_back(labels[entry.index], entry.score);
+  return scores;
+}
+
+std::vector<std::string_view> views_of(const std::vector<std::string>& texts) { return {texts.begin(), texts.end()}; }
+
+class HeadConformance : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    expected_ = read_expected(GetParam());
+    const fs::path copy = directory_.path() / "model";
+    copy_model(GetParam(), copy);
+    model_ = load(copy, directory_.path() / "model.bin");
+    ASSERT_NE(model_, nullptr);
+  }
+
+  [[nodiscard]] json entries(const char* key) const { return expected_.value(key, json::array()); }
+
+  TemporaryDirectory directory_;
+  json expected_;
+  std::unique_ptr<Model> model_;
+};
+
+TEST_P(HeadConformance, Classify) {
+  for (const json& entry : entries("classify")) {
+    const auto text = entry.at("text").get<std::string>();
+    const Result<std::vector<Ranked>> found = entry.at("pair").is_null()
+                                                  ? classify(*model_, text, {})
+                                                  : classify_pair(*model_, text, entry["pair"].get<std::string>(), {});
+    ASSERT_TRUE(found.is_ok()) << explain(found.status());
+    expect_ranking(by_label(*found, model_->info().labels), expected_scores(entry.at("labels")), text);
+  }
+}
+
+TEST_P(HeadConformance, Rerank) {
+  for (const json& entry : entries("rerank")) {
+    const auto query = entry.at("query").get<std::string>();
+    const auto documents = entry.at("documents").get<std::vector<std::string>>();
+    for (const int32_t threads : {1, 3}) {
+      std::vector<float> scores(documents.size());
+      EmbedOptions options;
+      options.threads = threads;
+      const Status status = score_documents(*model_, query, views_of(documents), options, scores);
+      ASSERT_TRUE(status.is_ok()) << explain(status);
+      std::vector<Ranked> ranked;
+      for (size_t i = 0; i < scores.size(); ++i) ranked.push_back({i, scores[i]});
+      std::sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) { return a.score > b.score; });
+      if (!entry.at("top_k").is_null()) ranked.resize(entry["top_k"].get<size_t>());
+      expect_ranking(by_ordinal(ranked), expected_scores(entry.at("scores")), query);
+    }
+  }
+}
+
+TEST_P(HeadConformance, ZeroShot) {
+  for (const json& entry : entries("zero_shot")) {
+    const auto labels = entry.at("labels").get<std::vector<std::string>>();
+    const auto text = entry.at("text").get<std::string>();
+    const auto hypothesis = entry.at("template").get<std::string>();
+    const Result<std::vector<Ranked>> found =
+        zero_shot(*model_, text, views_of(labels), {hypothesis, entry.at("multi_label").get<bool>()}, {});
+    ASSERT_TRUE(found.is_ok()) << explain(found.status());
+    expect_ranking(by_label(*found, labels), expected_scores(entry.at("scores")), text);
+  }
+}
+
+TEST_P(HeadConformance, Choose) {
+  for (const json& entry : entries("choose")) {
+    const auto choices = entry.at("choices").get<std::vector<std::string>>();
+    const auto prompt = entry.at("prompt").get<std::string>();
+    const Result<std::vector<Ranked>> found = choose(*model_, prompt, views_of(choices), {});
+    ASSERT_TRUE(found.is_ok()) << explain(found.status());
+    expect_ranking(by_ordinal(*found), expected_scores(entry.at("scores")), prompt);
+  }
+}
+
+TEST_P(HeadConformance, Entities) {
+  const std::map<std::string, Aggregation> aggregations = {{"none", Aggregation::kNone},
+                                                           {"simple", Aggregation::kSimple},
+                                                           {"first", Aggregation::kFirst},
+                                                           {"average", Aggregation::kAverage},
+                                                           {"max", Aggregation::kMax}};
+  for (const json& entry : entries("entities")) {
+    const auto text = entry.at("text").get<std::string>();
+    const auto aggregation = entry.at("aggregation").get<std::string>();
+    const Result<std::vector<Entity>> found = find_entities(*model_, text, aggregations.at(aggregation), {});
+    ASSERT_TRUE(found.is_ok()) << explain(found.status());
+    const json& expected = entry.at("entities");
+    ASSERT_EQ(found->size(), expected.size()) << aggregation << ": " << text;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const Entity& entity = (*found)[i];
+      SCOPED_TRACE(aggregation + " " + std::to_string(i) + ": " + text);
+      EXPECT_EQ(entity.label, expected[i].at("entity"));
+      EXPECT_EQ(entity.word, expected[i].at("word"));
+      EXPECT_EQ(entity.char_start, expected[i].at("char_start"));
+      EXPECT_EQ(entity.char_end, expected[i].at("char_end"));
+      EXPECT_NEAR(entity.score, expected[i].at("score").get<double>(), kTolerance);
+    }
+  }
+}
+
+TEST_P(HeadConformance, Answer) {
+  for (const json& entry : entries("answer")) {
+    const auto question = entry.at("question").get<std::string>();
+    const auto context = entry.at("context").get<std::string>();
+    const AnswerOptions answering{entry.at("top_k").get<int32_t>(), entry.at("max_answer_tokens").get<int32_t>()};
+    const Result<std::vector<Answer>> found = find_answers(*model_, question, context, answering, {});
+    ASSERT_TRUE(found.is_ok()) << explain(found.status());
+    const json& expected = entry.at("answers");
+    NamedScores found_scores;
+    NamedScores wanted_scores;
+    for (const Answer& answer : *found) {
+      const std::string text = context.substr(answer.byte_start, answer.byte_end - answer.byte_start);
+      EXPECT_EQ(CharacterOffsets(context).slice(answer.char_start, answer.char_end), text);
+      found_scores.emplace_back(text + " @" + std::to_string(answer.char_start), answer.score);
+    }
+    for (const json& answer : expected) {
+      wanted_scores.emplace_back(
+          answer.at("answer").get<std::string>() + " @" + std::to_string(answer.at("char_start").get<int>()),
+          answer.at("score").get<double>());
+    }
+    expect_ranking(found_scores, wanted_scores, question);
+  }
+}
+
+TEST_P(HeadConformance, FillMask) {
+  for (const json& entry : entries("fill_mask")) {
+    const auto text = entry.at("text").get<std::string>();
+    const Result<std::vector<MaskFilling>> found = fill_mask(*model_, text, entry.at("top_k").get<int32_t>(), {});
+    ASSERT_TRUE(found.is_ok()) << explain(found.status());
+    NamedScores found_scores;
+    NamedScores wanted_scores;
+    for (const MaskFilling& filling : *found) {
+      found_scores.emplace_back(std::string(model_->tokenizer().token_text(filling.token)) + " | " + filling.content,
+                                filling.score);
+    }
+    for (const json& token : entry.at("tokens")) {
+      wanted_scores.emplace_back(token.at("token").get<std::string>() + " | " + token.at("content").get<std::string>(),
+                                 token.at("score").get<double>());
+    }
+    expect_ranking(found_scores, wanted_scores, text);
+  }
+}
+
+std::string parameter_name(const testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Examples, HeadConformance, testing::ValuesIn(models_with_heads()), parameter_name);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(HeadConformance);
+
+// Each kind of head is among the examples: none of the tests above is empty everywhere.
+TEST(HeadConformanceData, IsThere) {
+  PG_SEMANTIC_SKIP_WITHOUT(shared_directory() / "conformance/expected");
+  std::set<std::string> seen;
+  for (const std::string& name : models_with_heads()) {
+    const json expected = read_expected(name);
+    for (const std::string& key : kHeadKeys) {
+      if (expected.contains(key) && !expected[key].empty()) seen.insert(key);
+    }
+  }
+  EXPECT_EQ(seen, kHeadKeys);
+}
+
+}  // namespace
+}  // namespace pg_semantic::encoder
