@@ -22,6 +22,9 @@ case $kind in
   *) die "usage: sanitize.sh address|thread [test argument …]" ;;
 esac
 
+# Recall over many vectors is arithmetic; the other tests reach the same code.
+if [ $# = 0 ] && [ "$kind" = address ]; then set -- --gtest_filter=-IndexRecall.*; fi
+
 directory=$BUILD/$kind
 BUILD=$directory SANITIZE=$flags run_make ${sources[@]+"unit_sources=${sources[*]}"} "$directory/tests/unit_tests"
 
