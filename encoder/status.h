@@ -34,10 +34,7 @@ class [[nodiscard]] Status {
  public:
   Status() = default;
   Status(StatusCode code, std::string message, std::string detail = "", std::string hint = "")
-      : code_(code),
-        message_(std::move(message)),
-        detail_(std::move(detail)),
-        hint_(std::move(hint)) {}
+      : code_(code), message_(std::move(message)), detail_(std::move(detail)), hint_(std::move(hint)) {}
 
   static Status ok() { return {}; }
   static Status cancelled() { return {StatusCode::kCancelled, "canceling statement due to user request"}; }
@@ -60,8 +57,8 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}                                          // NOLINT
-  Result(Status status) : status_(std::move(status)) { assert(!status_.is_ok()); }       // NOLINT
+  Result(T value) : value_(std::move(value)) {}                                     // NOLINT
+  Result(Status status) : status_(std::move(status)) { assert(!status_.is_ok()); }  // NOLINT
 
   [[nodiscard]] bool is_ok() const { return status_.is_ok(); }
   explicit operator bool() const { return is_ok(); }
@@ -83,8 +80,8 @@ class [[nodiscard]] Result {
 }  // namespace pg_semantic
 
 // Returns from the enclosing function when the expression's Status is not ok.
-#define PG_SEMANTIC_RETURN_IF_ERROR(expression)          \
-  do {                                                   \
+#define PG_SEMANTIC_RETURN_IF_ERROR(expression)           \
+  do {                                                    \
     ::pg_semantic::Status status_in_macro = (expression); \
     if (!status_in_macro.is_ok()) return status_in_macro; \
   } while (false)

@@ -57,9 +57,7 @@ double scan_heap(Relation heap, Relation index, IndexInfo* info, BuildState* bui
     send_collected(build);
   }
   PG_FINALLY();
-  {
-    delete rows;
-  }
+  { delete rows; }
   PG_END_TRY();
   return heap_tuples;
 }

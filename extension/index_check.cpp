@@ -65,8 +65,8 @@ void list_rows(CheckState* check) {
     check->count += count;
     if (count > 0) after = check->listed[check->count - 1].row;
   } while (count == kRowsPerPage);
-  check->matched = static_cast<bool*>(
-      MemoryContextAllocExtended(CurrentMemoryContext, std::max<size_t>(check->count, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+  check->matched = static_cast<bool*>(MemoryContextAllocExtended(
+      CurrentMemoryContext, std::max<size_t>(check->count, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
 }
 
 void check_visible_row(Relation index, ItemPointer tid, Datum* values, bool* is_null, bool alive, void* argument) {
@@ -171,11 +171,13 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_check) {
   Relation heap = OidIsValid(table_oid) ? try_relation_open(table_oid, ShareUpdateExclusiveLock) : nullptr;
   Relation index = open_semantic_index(index_oid, AccessShareLock);
   if (heap == nullptr || table_oid != index->rd_index->indrelid) {
-    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the table of index \"%s\" is gone", RelationGetRelationName(index))));
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+                    errmsg("the table of index \"%s\" is gone", RelationGetRelationName(index))));
   }
   require_select_on_table(table_oid);
   if (RELATION_IS_OTHER_TEMP(index)) {
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot check a temporary index of another session")));
+    ereport(ERROR,
+            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot check a temporary index of another session")));
   }
   CheckState check = {};
   check.rows = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);

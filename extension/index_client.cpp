@@ -67,10 +67,10 @@ void wait_for_worker() {
     waited += kPollMilliseconds;
     if (waited >= kWorkerStartMilliseconds) {
       ConditionVariableCancelSleep();
-      ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                      errmsg("the pg_semantic index worker is not running"),
-                      errdetail("No worker became ready within %d seconds.", kWorkerStartMilliseconds / 1000),
-                      errhint("The server log says why it stopped; it is started again every second.")));
+      ereport(ERROR,
+              (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the pg_semantic index worker is not running"),
+               errdetail("No worker became ready within %d seconds.", kWorkerStartMilliseconds / 1000),
+               errhint("The server log says why it stopped; it is started again every second.")));
     }
   }
   ConditionVariableCancelSleep();
@@ -119,8 +119,8 @@ bool wait_for_reply(RequestSlot* slot, bool cancellable, bool show_progress) {
     if (state == SlotState::kReply) return true;
     if (state == SlotState::kFailed) return false;
     if (show_progress) report_build_progress(slot);
-    const int events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kPollMilliseconds,
-                                 PG_WAIT_EXTENSION);
+    const int events =
+        WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kPollMilliseconds, PG_WAIT_EXTENSION);
     if (events & WL_LATCH_SET) ResetLatch(MyLatch);
     if (cancellable) CHECK_FOR_INTERRUPTS();
   }
@@ -165,11 +165,13 @@ bool receive_reply(RequestSlot* slot, bool cancellable, bool show_progress, char
   for (;;) {
     if (!wait_for_reply(slot, cancellable, show_progress)) return false;
     const uint32_t part = slot->length;
-    if (part > kSlotBytes) ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+    if (part > kSlotBytes)
+      ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
     if (*length + part > capacity) {
       capacity = std::max(*length + part, capacity * 2);
-      *data = static_cast<char*>(*data == nullptr ? MemoryContextAllocHuge(CurrentMemoryContext, std::max<size_t>(capacity, 1))
-                                                  : repalloc_huge(*data, capacity));
+      *data = static_cast<char*>(*data == nullptr
+                                     ? MemoryContextAllocHuge(CurrentMemoryContext, std::max<size_t>(capacity, 1))
+                                     : repalloc_huge(*data, capacity));
     }
     if (part > 0) memcpy(*data + *length, slot->data, part);
     *length += part;
@@ -193,8 +195,9 @@ bool receive_reply(RequestSlot* slot, bool cancellable, bool show_progress, char
   if (length == 0 || data[length - 1] != '\0') {
     ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
   }
-  ereport(ERROR, (errcode(sqlstate_of(code)), errmsg("%s", texts[0]),
-                  texts[1][0] == '\0' ? 0 : errdetail("%s", texts[1]), texts[2][0] == '\0' ? 0 : errhint("%s", texts[2])));
+  ereport(ERROR,
+          (errcode(sqlstate_of(code)), errmsg("%s", texts[0]), texts[1][0] == '\0' ? 0 : errdetail("%s", texts[1]),
+           texts[2][0] == '\0' ? 0 : errhint("%s", texts[2])));
 }
 
 // One request and its reply, whatever its status.  `cancellable` false: the wait for the reply is
@@ -213,9 +216,7 @@ Reply exchange(RequestKind kind, const Message& message, bool cancellable, bool 
              receive_reply(held_slot, cancellable, show_progress, &data, &length);
     }
     PG_FINALLY();
-    {
-      release_slot();
-    }
+    { release_slot(); }
     PG_END_TRY();
   }
   if (!done) {
@@ -225,7 +226,8 @@ Reply exchange(RequestKind kind, const Message& message, bool cancellable, bool 
                     errhint("The server log says why the worker stopped.")));
   }
   ReplyHeader header;
-  if (length < sizeof(header)) ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+  if (length < sizeof(header))
+    ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
   memcpy(&header, data, sizeof(header));
   *status = static_cast<StatusCode>(header.status_code);
   return {data + sizeof(header), length - sizeof(header)};
@@ -245,7 +247,8 @@ Reply request(RequestKind kind, const Message& message, bool cancellable, bool s
 template <typename T>
 T read_reply(const Reply& reply) {
   T value;
-  if (reply.length < sizeof(T)) ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+  if (reply.length < sizeof(T))
+    ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
   memcpy(&value, reply.data, sizeof(T));
   return value;
 }
@@ -280,10 +283,9 @@ void sync_index_changes() {
 }
 
 ScanHits search_index(index::GenerationId generation, std::span<const float> query, uint32_t k) {
-  const SearchHeader header = {generation, static_cast<uint32_t>(query.size()), k,
-                               static_cast<float>(settings.recall), static_cast<uint32_t>(settings.max_candidates)};
-  const Reply reply =
-      request(RequestKind::kSearch, {&header, sizeof(header), query.data(), query.size_bytes()}, true);
+  const SearchHeader header = {generation, static_cast<uint32_t>(query.size()), k, static_cast<float>(settings.recall),
+                               static_cast<uint32_t>(settings.max_candidates)};
+  const Reply reply = request(RequestKind::kSearch, {&header, sizeof(header), query.data(), query.size_bytes()}, true);
   const auto found = read_reply<SearchReply>(reply);
   const size_t bytes = static_cast<size_t>(found.hits) * sizeof(index::SearchHit);
   if (reply.length != sizeof(found) + bytes) {

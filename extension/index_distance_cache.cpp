@@ -53,18 +53,14 @@ bool find_scanned_distance(const SemanticQuery* query, const uint8_t content_has
 }
 
 void remember_scanned_distance(const SemanticQuery* query, const uint8_t content_hash[16], double distance) {
-  if (entries == nullptr) entries = static_cast<Entry*>(MemoryContextAllocZero(TopMemoryContext, kSlots * sizeof(Entry)));
+  if (entries == nullptr)
+    entries = static_cast<Entry*>(MemoryContextAllocZero(TopMemoryContext, kSlots * sizeof(Entry)));
   const uint64_t key = query_key(query);
   Entry* entry = entry_for(key, content_hash);
   entry->query = key;
   std::memcpy(entry->content_hash, content_hash, 16);
   entry->distance = distance;
   filled = true;
-}
-
-void forget_scanned_distances() {
-  if (entries != nullptr) std::memset(entries, 0, kSlots * sizeof(Entry));
-  filled = false;
 }
 
 }  // namespace pg_semantic

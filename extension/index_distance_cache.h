@@ -20,8 +20,6 @@ bool find_scanned_distance(const SemanticQuery* query, const uint8_t content_has
 // A scan with this query returned a row with this content at this distance.
 void remember_scanned_distance(const SemanticQuery* query, const uint8_t content_hash[16], double distance);
 
-void forget_scanned_distances();
-
 }  // namespace pg_semantic
 
 #endif  // PG_SEMANTIC_EXTENSION_INDEX_DISTANCE_CACHE_H

@@ -93,7 +93,8 @@ void put_statistics(ReturnSetInfo* rows, Relation index) {
     values[4] = Int64GetDatum(static_cast<int64>(found.vectors));
     values[5] = Int64GetDatum(static_cast<int64>(count_pending_rows(metapage.generation)));
     values[6] = Int32GetDatum(static_cast<int32>(found.lists));
-    values[7] = Int64GetDatum(static_cast<int64>(found.bytes) + BLCKSZ * static_cast<int64>(RelationGetNumberOfBlocks(index)));
+    values[7] =
+        Int64GetDatum(static_cast<int64>(found.bytes) + BLCKSZ * static_cast<int64>(RelationGetNumberOfBlocks(index)));
     values[8] = Int64GetDatum(static_cast<int64>(found.memory_bytes));
     state = found.building != 0 ? "building" : index->rd_index->indisvalid ? "ready" : "invalid";
   } else if (hindrance == nullptr) {
@@ -243,7 +244,8 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_recall) {
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("k must be between 1 and 10000, not %d", k)));
   }
   if (samples < 1 || samples > 100000) {
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("samples must be between 1 and 100000, not %d", samples)));
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("samples must be between 1 and 100000, not %d", samples)));
   }
   require_index_worker();
   Relation index = open_semantic_index(PG_GETARG_OID(0), AccessShareLock);

@@ -114,9 +114,7 @@ IndexAmRoutine* make_routine() {
 
 PG_SEMANTIC_FUNCTION(pg_semantic_index_handler) { PG_RETURN_POINTER(pg_semantic::make_routine()); }
 
-PG_SEMANTIC_FUNCTION(pg_semantic_opclass_text) {
-  PG_RETURN_INT32(static_cast<int32>(pg_semantic::OpclassKind::kText));
-}
+PG_SEMANTIC_FUNCTION(pg_semantic_opclass_text) { PG_RETURN_INT32(static_cast<int32>(pg_semantic::OpclassKind::kText)); }
 PG_SEMANTIC_FUNCTION(pg_semantic_opclass_real_cosine) {
   PG_RETURN_INT32(static_cast<int32>(pg_semantic::OpclassKind::kVectorCosine));
 }

@@ -36,12 +36,13 @@ void define_index_options() {
   options_kind = add_reloption_kind();
   add_string_reloption(options_kind, "model", "Model that embeds the indexed text", nullptr, nullptr, lock);
   add_enum_reloption(options_kind, "codec", "Form in which vectors are scanned", codec_names,
-                     static_cast<int>(CodecOption::kAuto), "Valid values are \"auto\", \"f32\", \"f16\", \"sq8\" and \"bit\".",
-                     lock);
+                     static_cast<int>(CodecOption::kAuto),
+                     "Valid values are \"auto\", \"f32\", \"f16\", \"sq8\" and \"bit\".", lock);
   add_int_reloption(options_kind, "chunk_tokens", "Tokens of a chunk; 0: one vector a row", 0, 0, 8192, lock);
   add_int_reloption(options_kind, "chunk_overlap", "Tokens that consecutive chunks share", 0, 0, 8192, lock);
   add_enum_reloption(options_kind, "embed", "When rows are embedded", embed_names,
-                     static_cast<int>(EmbedOption::kImmediate), "Valid values are \"immediate\" and \"deferred\".", lock);
+                     static_cast<int>(EmbedOption::kImmediate), "Valid values are \"immediate\" and \"deferred\".",
+                     lock);
 }
 
 bytea* parse_index_options(Datum reloptions, bool validate) {
@@ -55,11 +56,13 @@ bytea* parse_index_options(Datum reloptions, bool validate) {
   auto* options = static_cast<IndexOptions*>(
       build_reloptions(reloptions, validate, options_kind, sizeof(IndexOptions), table, lengthof(table)));
   if (validate && options != nullptr) {
-    if (options->codec == static_cast<int>(CodecOption::kBit)) refuse_option("codec = bit", "Use auto, f32, f16 or sq8.");
+    if (options->codec == static_cast<int>(CodecOption::kBit))
+      refuse_option("codec = bit", "Use auto, f32, f16 or sq8.");
     if (options->chunk_tokens != 0 || options->chunk_overlap != 0) {
       refuse_option("chunk_tokens", "Store chunks as rows: INSERT … SELECT chunk FROM semantic_chunk(body).");
     }
-    if (options->embed != static_cast<int>(EmbedOption::kImmediate)) refuse_option("embed = deferred", "Use embed = immediate.");
+    if (options->embed != static_cast<int>(EmbedOption::kImmediate))
+      refuse_option("embed = deferred", "Use embed = immediate.");
   }
   return reinterpret_cast<bytea*>(options);
 }

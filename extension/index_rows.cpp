@@ -113,7 +113,8 @@ void send_rows(index::GenerationId generation, const char* fingerprint, std::spa
   guarded([&] {
     for (size_t begin = 0; begin < rows.size();) {
       const size_t width = model == nullptr ? rows[begin].vector.size() : model->model->info().dimensions;
-      const size_t limit = std::clamp<size_t>(kBatchVectorBytes / (std::max<size_t>(width, 1) * sizeof(float)), 1, kBatchRows);
+      const size_t limit =
+          std::clamp<size_t>(kBatchVectorBytes / (std::max<size_t>(width, 1) * sizeof(float)), 1, kBatchRows);
       const size_t count = std::min(limit, rows.size() - begin);
       send_batch(generation, model, rows.subspan(begin, count));
       begin += count;

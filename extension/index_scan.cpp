@@ -28,7 +28,9 @@ extern "C" {
 
 namespace {
 
-uint32 hash_row(uint64 row) { return static_cast<uint32>(pg_semantic::index::RowId{row} * 0x9E3779B97F4A7C15ULL >> 32); }
+uint32 hash_row(uint64 row) {
+  return static_cast<uint32>(pg_semantic::index::RowId{row} * 0x9E3779B97F4A7C15ULL >> 32);
+}
 
 }  // namespace
 
@@ -65,8 +67,8 @@ struct ScanState {
   MemoryContext hits_context;  // of the search under way
   IndexMetapage metapage;
   bool started;
-  const SemanticQuery* query;       // text index, unless the argument is NULL
-  std::span<const float> vector;    // of the query; empty: NULL
+  const SemanticQuery* query;     // text index, unless the argument is NULL
+  std::span<const float> vector;  // of the query; empty: NULL
   ScanHits hits;
   uint32_t next;  // of hits
   uint32_t k;     // of the search under way
@@ -78,10 +80,11 @@ ScanState* state_of(IndexScanDesc scan) { return static_cast<ScanState*>(scan->o
 void check_query_model(const IndexMetapage& metapage, const SemanticQuery* query, Relation index) {
   if (query_fingerprint(query) == std::string_view(metapage.fingerprint)) return;
   const std::string_view model = query_model(query);
-  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                  errmsg("index \"%s\" was built with model \"%s\", not with the query's model \"%.*s\"",
-                         RelationGetRelationName(index), metapage.model, static_cast<int>(model.size()), model.data()),
-                  errhint("SET semantic.model = '%s', or write semantic_query(…, '%s').", metapage.model, metapage.model)));
+  ereport(ERROR,
+          (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+           errmsg("index \"%s\" was built with model \"%s\", not with the query's model \"%.*s\"",
+                  RelationGetRelationName(index), metapage.model, static_cast<int>(model.size()), model.data()),
+           errhint("SET semantic.model = '%s', or write semantic_query(…, '%s').", metapage.model, metapage.model)));
 }
 
 // Takes the query out of the ORDER BY argument; a NULL argument leaves it empty.
@@ -124,10 +127,12 @@ void search(ScanState* state) {
 
 void start(IndexScanDesc scan, ScanState* state) {
   if (scan->numberOfOrderBys != 1) {
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a semantic index is scanned in order of a distance only")));
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                    errmsg("a semantic index is scanned in order of a distance only")));
   }
   if (!IsMVCCSnapshot(scan->xs_snapshot)) {
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a semantic index is scanned with an MVCC snapshot only")));
+    ereport(ERROR,
+            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a semantic index is scanned with an MVCC snapshot only")));
   }
   MemoryContext before = MemoryContextSwitchTo(state->context);
   state->metapage = *read_metapage(scan->indexRelation);

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <thread>
 
@@ -30,9 +31,9 @@ void start_shared_memory() {
   bool found = false;
   LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
   void* place = ShmemInitStruct("pg_semantic index", sizeof(IndexSharedMemory) + alignof(IndexSharedMemory), &found);
-  auto address = reinterpret_cast<uintptr_t>(place);
-  address = (address + alignof(IndexSharedMemory) - 1) / alignof(IndexSharedMemory) * alignof(IndexSharedMemory);
-  shared_memory = reinterpret_cast<IndexSharedMemory*>(address);
+  size_t space = sizeof(IndexSharedMemory) + alignof(IndexSharedMemory);
+  shared_memory =
+      static_cast<IndexSharedMemory*>(std::align(alignof(IndexSharedMemory), sizeof(IndexSharedMemory), place, space));
   if (!found) {
     // Value-initialisation in place would put the whole structure on the stack first; the pages are zero already.
     shared_memory->worker_number.store(-1);

@@ -104,8 +104,6 @@ void after_end(bool committed) {
 void on_transaction_event(XactEvent event, void* argument) {
   switch (event) {
     case XACT_EVENT_PRE_COMMIT:
-      before_commit();
-      break;
     case XACT_EVENT_PRE_PREPARE:
       before_commit();
       break;

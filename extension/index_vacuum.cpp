@@ -32,8 +32,8 @@ void vacuum_delay() {
 
 }  // namespace
 
-IndexBulkDeleteResult* bulk_delete(IndexVacuumInfo* info, IndexBulkDeleteResult* stats,
-                                   IndexBulkDeleteCallback is_dead, void* callback_state) {
+IndexBulkDeleteResult* bulk_delete(IndexVacuumInfo* info, IndexBulkDeleteResult* stats, IndexBulkDeleteCallback is_dead,
+                                   void* callback_state) {
   require_index_worker();
   if (stats == nullptr) stats = static_cast<IndexBulkDeleteResult*>(palloc0(sizeof(IndexBulkDeleteResult)));
   const IndexMetapage metapage = *read_metapage(info->index);

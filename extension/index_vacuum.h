@@ -6,8 +6,8 @@
 
 namespace pg_semantic {
 
-IndexBulkDeleteResult* bulk_delete(IndexVacuumInfo* info, IndexBulkDeleteResult* stats,
-                                   IndexBulkDeleteCallback is_dead, void* callback_state);
+IndexBulkDeleteResult* bulk_delete(IndexVacuumInfo* info, IndexBulkDeleteResult* stats, IndexBulkDeleteCallback is_dead,
+                                   void* callback_state);
 IndexBulkDeleteResult* vacuum_cleanup(IndexVacuumInfo* info, IndexBulkDeleteResult* stats);
 
 }  // namespace pg_semantic

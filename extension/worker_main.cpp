@@ -230,7 +230,7 @@ class Worker {
   std::vector<std::thread> threads_;
   std::mutex mutex_;
   std::condition_variable job_added_;
-  std::deque<Job> jobs_;        // under mutex_
+  std::deque<Job> jobs_;           // under mutex_
   std::deque<int32_t> completed_;  // under mutex_
   std::atomic<bool> stopping_{false};
   int completed_event_;
@@ -281,12 +281,14 @@ void put_damaged_store_aside(const Status& status) {
   const std::string from = index_directory();
   const std::string to = from + ".damaged." + std::to_string(static_cast<long>(time(nullptr)));
   if (rename(from.c_str(), to.c_str()) != 0) {
-    ereport(FATAL, (errcode_for_file_access(), errmsg("could not rename \"%s\" to \"%s\": %m", from.c_str(), to.c_str())));
+    ereport(FATAL,
+            (errcode_for_file_access(), errmsg("could not rename \"%s\" to \"%s\": %m", from.c_str(), to.c_str())));
   }
-  ereport(LOG, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the semantic index store is damaged: %s", status.message().c_str()),
-                status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str()),
-                errhint("It was renamed to \"%s\". REINDEX the indexes that semantic_indexes shows as lost, then remove it.",
-                        to.c_str())));
+  ereport(LOG,
+          (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the semantic index store is damaged: %s", status.message().c_str()),
+           status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str()),
+           errhint("It was renamed to \"%s\". REINDEX the indexes that semantic_indexes shows as lost, then remove it.",
+                   to.c_str())));
 }
 
 void make_directory(const std::string& path) {
@@ -313,9 +315,10 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
     worker = open_worker(shared, *settings, &status);
   }
   if (worker == nullptr) {
-    ereport(FATAL, (errcode(ERRCODE_IO_ERROR), errmsg("could not open the semantic index store: %s", status.message().c_str()),
-                    status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str()),
-                    status.hint().empty() ? 0 : errhint("%s", status.hint().c_str())));
+    ereport(FATAL,
+            (errcode(ERRCODE_IO_ERROR), errmsg("could not open the semantic index store: %s", status.message().c_str()),
+             status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str()),
+             status.hint().empty() ? 0 : errhint("%s", status.hint().c_str())));
   }
   before_shmem_exit(stop_worker, PointerGetDatum(shared));
 

@@ -32,14 +32,14 @@ inline constexpr uint32_t kGarbageCapacity = 4096;
 enum class SlotState : uint32_t { kFree, kClaimed, kRequest, kReply, kFailed, kAbandoned };
 
 enum class RequestKind : uint32_t {
-  kApply = 1,     // body: ApplyHeader, then the change's bytes; reply: nothing
-  kSync,          // body: nothing; reply: nothing
-  kSearch,        // body: SearchHeader, then the query; reply: SearchReply, then hits
-  kListRows,      // body: ListRowsHeader; reply: rows
-  kFinishBuild,   // body: GenerationHeader; reply: nothing
-  kStatistics,    // body: GenerationHeader; reply: StatisticsReply
-  kMeasureRecall, // body: MeasureRecallHeader; reply: float
-  kCheck,         // body: GenerationHeader; reply: lines, each ended by '\n'
+  kApply = 1,        // body: ApplyHeader, then the change's bytes; reply: nothing
+  kSync,             // body: nothing; reply: nothing
+  kSearch,           // body: SearchHeader, then the query; reply: SearchReply, then hits
+  kListRows,         // body: ListRowsHeader; reply: rows
+  kFinishBuild,      // body: GenerationHeader; reply: nothing
+  kStatistics,       // body: GenerationHeader; reply: StatisticsReply
+  kMeasureRecall,    // body: MeasureRecallHeader; reply: float
+  kCheck,            // body: GenerationHeader; reply: lines, each ended by '\n'
   kListGenerations,  // body: IndexHeader; reply: generations of that index, uint64 each
 };
 

@@ -50,7 +50,8 @@ Bytes malformed() { return reply_error({StatusCode::kInternal, "malformed reques
 
 Bytes search(index::Engine& engine, std::span<const std::byte> body, const index::Interrupted& interrupted) {
   SearchHeader header;
-  if (!take(&body, &header) || body.size() != static_cast<size_t>(header.dimensions) * sizeof(float)) return malformed();
+  if (!take(&body, &header) || body.size() != static_cast<size_t>(header.dimensions) * sizeof(float))
+    return malformed();
   std::vector<float> query(header.dimensions);
   std::memcpy(query.data(), body.data(), body.size());
   index::SearchRequest request;
@@ -101,8 +102,7 @@ Bytes statistics(index::Engine& engine, std::span<const std::byte> body) {
 Bytes measure_recall(index::Engine& engine, std::span<const std::byte> body, const index::Interrupted& interrupted) {
   MeasureRecallHeader header;
   if (!take(&body, &header)) return malformed();
-  Result<float> recall =
-      engine.measure_recall(header.generation, header.k, header.samples, header.recall, interrupted);
+  Result<float> recall = engine.measure_recall(header.generation, header.k, header.samples, header.recall, interrupted);
   if (!recall) return reply_error(recall.status());
   Bytes out = reply_ok();
   append_value(&out, *recall);
