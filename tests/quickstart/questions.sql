@@ -9,6 +9,7 @@
 \ir ask_functions.sql
 
 \set condition true
+\set title 'packages:'
 \set question 'edit photographs'
 \ir ask_packages.sql
 \set question 'recover deleted pictures'
@@ -16,5 +17,6 @@
 
 -- A filter: as many rows as asked for, all from one section.
 \set condition 'section = \'games\''
+\set title 'packages, section games:'
 \set question 'shoot enemies in space'
 \ir ask_packages.sql
