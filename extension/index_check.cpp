@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "extension/function_support.h"
 #include "extension/index_client.h"
 #include "extension/index_functions.h"
 #include "extension/index_metapage.h"
@@ -37,7 +38,7 @@ void put_problem(ReturnSetInfo* rows, const char* problem, const index::RowId* r
     set_item_pointer(&tid, *row);
     values[1] = PointerGetDatum(&tid);
   }
-  tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
+  add_row(rows, values, nulls);
 }
 
 void put_storage_problems(CheckState* check) {
@@ -163,7 +164,7 @@ void check_index(CheckState* check, Relation heap, Relation index) {
 
 PG_SEMANTIC_FUNCTION(pg_semantic_index_check) {
   using namespace pg_semantic;
-  InitMaterializedSRF(fcinfo, 0);
+  ReturnSetInfo* rows = begin_rows(fcinfo);
   require_index_worker();
   const Oid index_oid = PG_GETARG_OID(0);
   const Oid table_oid = IndexGetRelation(index_oid, true);
@@ -180,7 +181,7 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_check) {
             (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot check a temporary index of another session")));
   }
   CheckState check = {};
-  check.rows = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+  check.rows = rows;
   check_index(&check, heap, index);
   relation_close(index, AccessShareLock);
   relation_close(heap, ShareUpdateExclusiveLock);

@@ -32,6 +32,12 @@ struct Reply {
   size_t length;
 };
 
+// A reply whose sizes do not fit what was asked.
+[[noreturn]] void refuse_reply() {
+  ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+  pg_unreachable();
+}
+
 int32_t my_number() {
 #if PG_VERSION_NUM >= 170000
   return MyProcNumber;
@@ -165,8 +171,7 @@ bool receive_reply(RequestSlot* slot, bool cancellable, bool show_progress, char
   for (;;) {
     if (!wait_for_reply(slot, cancellable, show_progress)) return false;
     const uint32_t part = slot->length;
-    if (part > kSlotBytes)
-      ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+    if (part > kSlotBytes) refuse_reply();
     if (*length + part > capacity) {
       capacity = std::max(*length + part, capacity * 2);
       *data = static_cast<char*>(*data == nullptr
@@ -193,7 +198,7 @@ bool receive_reply(RequestSlot* slot, bool cancellable, bool show_progress, char
   }
   // The last text is ended by a NUL, or the reply is refused as a whole.
   if (length == 0 || data[length - 1] != '\0') {
-    ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+    refuse_reply();
   }
   ereport(ERROR,
           (errcode(sqlstate_of(code)), errmsg("%s", texts[0]), texts[1][0] == '\0' ? 0 : errdetail("%s", texts[1]),
@@ -226,8 +231,7 @@ Reply exchange(RequestKind kind, const Message& message, bool cancellable, bool 
                     errhint("The server log says why the worker stopped.")));
   }
   ReplyHeader header;
-  if (length < sizeof(header))
-    ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+  if (length < sizeof(header)) refuse_reply();
   memcpy(&header, data, sizeof(header));
   *status = static_cast<StatusCode>(header.status_code);
   return {data + sizeof(header), length - sizeof(header)};
@@ -247,8 +251,7 @@ Reply request(RequestKind kind, const Message& message, bool cancellable, bool s
 template <typename T>
 T read_reply(const Reply& reply) {
   T value;
-  if (reply.length < sizeof(T))
-    ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+  if (reply.length < sizeof(T)) refuse_reply();
   memcpy(&value, reply.data, sizeof(T));
   return value;
 }
@@ -289,7 +292,7 @@ ScanHits search_index(index::GenerationId generation, std::span<const float> que
   const auto found = read_reply<SearchReply>(reply);
   const size_t bytes = static_cast<size_t>(found.hits) * sizeof(index::SearchHit);
   if (reply.length != sizeof(found) + bytes) {
-    ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+    refuse_reply();
   }
   // palloc'd data begins MAXALIGNed, and both headers are multiples of 8 bytes: the hits lie aligned in it.
   static_assert(sizeof(ReplyHeader) % 8 == 0 && sizeof(SearchReply) % 8 == 0 && alignof(index::SearchHit) <= 8);
@@ -300,7 +303,7 @@ uint32_t list_index_rows(index::GenerationId generation, index::RowId after, ind
   const ListRowsHeader header = {generation, after, limit, 0};
   const Reply reply = request(RequestKind::kListRows, {&header, sizeof(header), nullptr, 0}, true);
   const size_t count = reply.length / sizeof(index::ListedRow);
-  if (count > limit) ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
+  if (count > limit) refuse_reply();
   memcpy(static_cast<void*>(rows), reply.data, count * sizeof(index::ListedRow));
   pfree(reply.data - sizeof(ReplyHeader));
   return static_cast<uint32_t>(count);

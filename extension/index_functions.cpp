@@ -8,6 +8,7 @@ extern "C" {
 
 #include <algorithm>
 
+#include "extension/function_support.h"
 #include "extension/index_client.h"
 #include "extension/index_functions.h"
 #include "extension/index_metapage.h"
@@ -114,7 +115,7 @@ void put_statistics(ReturnSetInfo* rows, Relation index) {
     values[3] = CStringGetTextDatum(codec_name(metapage.codec));
   }
   values[9] = CStringGetTextDatum(state);
-  tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
+  add_row(rows, values, nulls);
 }
 
 // The index of the model that made the index's vectors, or the setting's model
@@ -208,7 +209,7 @@ void put_search_rows(ReturnSetInfo* rows, const char* statement, Oid query_type,
     values[2] = Float4GetDatum(ranked[i].score);
     nulls[2] = ranked[i].is_null;
     values[3] = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 3, &nulls[3]);
-    tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
+    add_row(rows, values, nulls);
   }
   SPI_finish();
 }
@@ -227,8 +228,7 @@ int32 positive_argument(FunctionCallInfo fcinfo, int number, const char* name) {
 using namespace pg_semantic;
 
 PG_SEMANTIC_FUNCTION(pg_semantic_index_statistics) {
-  InitMaterializedSRF(fcinfo, 0);
-  auto* rows = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+  ReturnSetInfo* rows = begin_rows(fcinfo);
   Relation index = try_relation_open(PG_GETARG_OID(0), AccessShareLock);
   if (index == nullptr) PG_RETURN_VOID();
   const bool ours = index->rd_rel->relkind == RELKIND_INDEX && index->rd_rel->relam == semantic_access_method();
@@ -262,8 +262,7 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_recall) {
 }
 
 PG_SEMANTIC_FUNCTION(pg_semantic_search) {
-  InitMaterializedSRF(fcinfo, 0);
-  auto* rows = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+  ReturnSetInfo* rows = begin_rows(fcinfo);
   if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) PG_RETURN_VOID();
   SearchRequest request = {};
   request.k = positive_argument(fcinfo, 2, "k");
