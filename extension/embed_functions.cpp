@@ -34,10 +34,7 @@ struct HiddenStates {
 
 HiddenStates hidden_states(const LoadedModel* model, std::string_view content) {
   return guarded([&] {
-    encoder::EmbedOptions options;
-    options.threads = choose_threads(INT_MAX);
-    options.interrupted = interrupt_pending;
-    const encoder::TokenEmbeddings found = value_or_throw(model->model->token_embeddings(content, options));
+    const encoder::TokenEmbeddings found = value_or_throw(model->model->token_embeddings(content, call_options()));
     return HiddenStates{copy_list(found.tokens), copy_list(found.states).elements, static_cast<size_t>(found.width)};
   });
 }

@@ -92,8 +92,6 @@ const LoadedModel* remember(const StoredModel& stored, uint64 generation) {
   });
 }
 
-// Pieces of a batch: large enough for full speed, small enough that interrupts
-// other than cancellation are served about every second.
 constexpr size_t kPieceTexts = 512;
 constexpr size_t kPieceBytes = size_t{256} << 10;
 
@@ -159,23 +157,31 @@ const LoadedModel* find_model_by_fingerprint(const char* fingerprint, bool missi
   return remember(stored, generation);
 }
 
+encoder::EmbedOptions call_options() {
+  encoder::EmbedOptions options;
+  options.threads = choose_threads(INT_MAX);
+  options.interrupted = interrupt_pending;
+  return options;
+}
+
+size_t end_of_piece(std::span<const std::string_view> texts, size_t start) {
+  size_t end = start;
+  for (size_t bytes = 0; end < texts.size() && end - start < kPieceTexts && bytes < kPieceBytes; ++end)
+    bytes += texts[end].size();
+  return end;
+}
+
 void embed_texts(const LoadedModel* model, std::span<const std::string_view> contents, const char* prompt, float* out) {
   const size_t dimensions = static_cast<size_t>(model->model->info().dimensions);
   std::string_view prompt_utf8;
   if (prompt != nullptr) prompt_utf8 = server_to_utf8(prompt);
-  const int threads = choose_threads(INT_MAX);
   for (size_t start = 0; start < contents.size();) {
     CHECK_FOR_INTERRUPTS();
-    size_t end = start;
-    for (size_t bytes = 0; end < contents.size() && end - start < kPieceTexts && bytes < kPieceBytes; ++end)
-      bytes += contents[end].size();
+    const size_t end = end_of_piece(contents, start);
     guarded([&] {
       const std::string named(prompt_utf8);
       const std::string prefix = model->model->prompt_prefix(prompt == nullptr ? nullptr : &named);
-      encoder::EmbedOptions options;
-      options.threads = threads;
-      options.interrupted = interrupt_pending;
-      throw_if_error(model->model->embed(contents.subspan(start, end - start), prefix, options,
+      throw_if_error(model->model->embed(contents.subspan(start, end - start), prefix, call_options(),
                                          std::span(out + start * dimensions, (end - start) * dimensions)));
     });
     start = end;

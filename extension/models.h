@@ -46,6 +46,14 @@ void lock_model(const char* fingerprint, bool exclusive);
 // other session of the database).
 void invalidate_models(Oid catalog_relation);
 
+// Threads and interrupts of a call of the encoder.
+encoder::EmbedOptions call_options();
+
+// Where the piece of a long batch that begins at `start` ends: large enough for
+// full speed, small enough that interrupts other than cancellation are served,
+// between the pieces, about every second.
+size_t end_of_piece(std::span<const std::string_view> texts, size_t start);
+
 // Sentence embeddings of texts in UTF-8, each after the prompt (nullptr: the
 // model's default), into `out`: contents.size() × dimensions, row-major.
 // Long batches are cut so that interrupts are served between the pieces.

@@ -7,21 +7,6 @@
 #include "extension/guard.h"
 
 namespace pg_semantic {
-namespace {
-
-// As in embed_texts(): large enough for full speed, small enough that interrupts
-// other than cancellation are served about every second.
-constexpr size_t kPieceTexts = 512;
-constexpr size_t kPieceBytes = size_t{256} << 10;
-
-}  // namespace
-
-encoder::EmbedOptions call_options() {
-  encoder::EmbedOptions options;
-  options.threads = choose_threads(INT_MAX);
-  options.interrupted = interrupt_pending;
-  return options;
-}
 
 const LoadedModel* find_model_for(const char* name, std::string_view task) {
   const LoadedModel* model = find_model(name);
@@ -54,9 +39,7 @@ void score_documents(const LoadedModel* model, std::string_view query, std::span
                      float* scores) {
   for (size_t start = 0; start < documents.size();) {
     CHECK_FOR_INTERRUPTS();
-    size_t end = start;
-    for (size_t bytes = 0; end < documents.size() && end - start < kPieceTexts && bytes < kPieceBytes; ++end)
-      bytes += documents[end].size();
+    const size_t end = end_of_piece(documents, start);
     guarded([&] {
       throw_if_error(encoder::score_documents(*model->model, query, documents.subspan(start, end - start),
                                               call_options(), std::span(scores + start, end - start)));

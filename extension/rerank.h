@@ -35,9 +35,6 @@ struct ScoredDocument {
 // Best first, NULL ones last, equal ones in the order of the list.
 void sort_best_first(ScoredDocument* documents, size_t count);
 
-// Threads and interrupts of a call of the encoder.
-encoder::EmbedOptions call_options();
-
 }  // namespace pg_semantic
 
 #endif  // PG_SEMANTIC_EXTENSION_RERANK_H
