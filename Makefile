@@ -24,12 +24,14 @@ index_sources := $(wildcard index/*.cpp)
 worker_sources := $(wildcard extension/worker*.cpp)
 extension_sources := $(filter-out $(worker_sources),$(wildcard extension/*.cpp))
 unit_sources := $(wildcard tests/unit/*.cpp)
+fuzz_sources := $(filter-out tests/fuzz/libfuzzer_entry.cpp,$(wildcard tests/fuzz/*.cpp))
 
 object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 encoder_objects := $(call object,$(encoder_sources))
 index_objects := $(call object,$(index_sources))
 worker_objects := $(call object,$(worker_sources)) $(index_objects)
-unit_objects := $(call object,$(unit_sources))
+fuzz_objects := $(call object,$(fuzz_sources))
+unit_objects := $(call object,$(unit_sources)) $(if $(filter %/fuzz_corpus_test.cpp,$(unit_sources)),$(fuzz_objects))
 
 OBJS = $(call object,$(extension_sources)) $(encoder_objects) $(BUILD)/index/change.o
 
@@ -120,13 +122,18 @@ unit_tests := $(BUILD)/tests/unit_tests
 $(unit_tests): $(unit_objects) $(encoder_objects) $(index_objects)
 	$(CXX) -o $@ $^ -lgtest -lgtest_main -lfaiss -lrocksdb -lopenblas -lgomp -licuuc -lcrypto -lpthread -ldl $(SANITIZE)
 
+# What tests/run/fuzz.sh links libFuzzer's entries with.
+$(BUILD)/tests/fuzz.a: $(fuzz_objects) $(encoder_objects)
+	rm -f $@
+	ar rcs $@ $^
+
 # ---- everything else is a script ------------------------------------------------
 # They build what they need, say what they do, and take BUILD and PG_CONFIG from here.
 
 export BUILD PG_CONFIG
 
 .PHONY: deps check check-structure check-unit check-regress check-isolation check-tap check-sanitize sanitize \
-	bench lint format quickstart quickstart-stop help
+	fuzz bench lint format quickstart quickstart-stop help
 
 deps:
 	@tests/run/deps.sh all
@@ -154,6 +161,10 @@ check-tap:
 check-sanitize sanitize:
 	@tests/run/sanitize.sh address
 	@tests/run/sanitize.sh thread
+
+# TARGETS='safetensors model_file' FUZZ_SECONDS=60: only those, that long each.
+fuzz:
+	@tests/run/fuzz.sh $(or $(FUZZ_SECONDS),600) $(TARGETS)
 
 bench:
 	@tests/bench/bench.sh
@@ -185,6 +196,7 @@ help:
 	@echo "make check            build, install and run every test"
 	@echo "make check-unit       one part of it; also check-structure, check-regress, check-isolation, check-tap, check-sanitize"
 	@echo "make sanitize         the unit tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer"
+	@echo "make fuzz             libFuzzer over everything that parses, ten minutes each (FUZZ_SECONDS, TARGETS)"
 	@echo "make bench            measure"
 	@echo "make lint             clang-format, clang-tidy, cppcheck, shellcheck, include rules"
 	@echo "make format           format the C++ sources"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that pg_semantic needs: `deps.sh build` for
-# building and running it, `deps.sh all` for the tests and for lint, too.
+# building and running it, `deps.sh all` for the tests and for lint, too,
+# `deps.sh fuzz` for the fuzzers.
 # Works on a bare machine, as root or with sudo; does nothing where all is there.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -14,7 +15,8 @@ packages=(g++ make "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" libf
 case ${1:-all} in
   build) ;;
   all) packages+=(libgtest-dev libipc-run-perl clang-format clang-tidy cppcheck shellcheck) ;;
-  *) die "usage: deps.sh [build|all]" ;;
+  fuzz) packages+=(clang libclang-rt-dev) ;;
+  *) die "usage: deps.sh [build|all|fuzz]" ;;
 esac
 
 command -v apt-get >/dev/null || die "this installs Debian packages, and there is no apt-get here; needed: ${packages[*]}"

@@ -1,0 +1,29 @@
+// Small good examples for fuzz targets to start from, and a way to damage them.
+//
+// Thread safety: functions of their arguments.
+#ifndef PG_SEMANTIC_TESTS_FUZZ_TINY_MODEL_H
+#define PG_SEMANTIC_TESTS_FUZZ_TINY_MODEL_H
+
+#include <cstddef>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tests/fuzz/fuzz.h"
+
+namespace pg_semantic::fuzz {
+
+// The files of a tokenizer of each kind that is supported.
+std::vector<std::map<std::string, std::string>> tiny_tokenizers();
+
+// A sentence model of two layers, compiled.
+std::vector<std::byte> tiny_model_file();
+
+// Applies the damage that `input` begins with, [count][offset offset offset value]…,
+// and returns the rest as text.
+std::string_view damage(Bytes input, std::vector<std::byte>* bytes);
+
+}  // namespace pg_semantic::fuzz
+
+#endif  // PG_SEMANTIC_TESTS_FUZZ_TINY_MODEL_H
