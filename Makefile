@@ -24,7 +24,9 @@ index_sources := $(wildcard index/*.cpp)
 worker_sources := $(wildcard extension/worker*.cpp)
 extension_sources := $(filter-out $(worker_sources),$(wildcard extension/*.cpp))
 unit_sources := $(wildcard tests/unit/*.cpp)
-fuzz_sources := $(filter-out tests/fuzz/libfuzzer_entry.cpp,$(wildcard tests/fuzz/*.cpp))
+support_sources := $(wildcard tests/support/*.cpp)
+fuzz_sources := $(filter-out tests/fuzz/libfuzzer_entry.cpp,$(wildcard tests/fuzz/*.cpp)) $(support_sources)
+bench_sources := $(wildcard tests/bench/*.cpp)
 
 object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 encoder_objects := $(call object,$(encoder_sources))
@@ -121,6 +123,11 @@ uninstall-worker:
 unit_tests := $(BUILD)/tests/unit_tests
 $(unit_tests): $(unit_objects) $(encoder_objects) $(index_objects)
 	$(CXX) -o $@ $^ -lgtest -lgtest_main -lfaiss -lrocksdb -lopenblas -lgomp -licuuc -lcrypto -lpthread -ldl $(SANITIZE)
+
+# ---- benchmarks outside the server ------------------------------------------------
+
+$(patsubst %.cpp,$(BUILD)/%,$(bench_sources)): %: %.o $(call object,$(support_sources)) $(encoder_objects) $(index_objects)
+	$(CXX) -o $@ $^ -lfaiss -lrocksdb -lopenblas -lgomp -licuuc -lcrypto -lpthread -ldl
 
 # What tests/run/fuzz.sh links libFuzzer's entries with.
 $(BUILD)/tests/fuzz.a: $(fuzz_objects) $(encoder_objects)

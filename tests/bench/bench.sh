@@ -8,7 +8,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../run/lib.sh"
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(sessions throughput packages sentences)
+[ ${#parts[@]} -gt 0 ] || parts=(sessions throughput packages sentences rerank index)
 
 report() { printf '%-66s %12s %s\n' "$1" "$2" "$3"; }
 seconds_since() { awk -v now="$(date +%s%N)" -v then="$1" 'BEGIN { printf "%.1f", (now - then) / 1e9 }'; }
@@ -127,6 +127,21 @@ measure_sentences() {
   measure_recall 5000
   measure_recall 200000
 }
+
+# ---- programs of their own -----------------------------------------------------------
+
+run_program() {  # run_program NAME ARGUMENT…
+  local program=$BUILD/tests/bench/$1
+  shift
+  run_make "$program" >"$scratch/build.log" 2>&1 || { cat "$scratch/build.log" >&2; die "the build failed"; }
+  "$repository/$program" "$@"
+}
+
+# Reranking 100 passages of 100 tokens beside embedding the same tokens.
+measure_rerank() { run_program rerank_bench; }
+
+# The index engine on synthetic vectors.
+measure_index() { run_program index_bench; }
 
 make_scratch
 start_server "$scratch" "shared_buffers = '1GB'" "maintenance_work_mem = '1GB'" "max_wal_size = '8GB'" "autovacuum = off"

@@ -1,63 +1,20 @@
 // See tiny_model.h.
 #include "tests/fuzz/tiny_model.h"
 
-#include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 
-#include <nlohmann/json.hpp>
-
 #include "encoder/model.h"
-#include "encoder/model_directory.h"
-#include "encoder/model_tensors.h"
+#include "tests/support/random_checkpoint.h"
 
 namespace pg_semantic::fuzz {
 
 namespace {
 
-using nlohmann::json;
-
 constexpr const char* kVocabulary =
     "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n##s\ncat\nse\n##man\n##tic\n.\n,\na\n##a\nb\n##b\n\xe4\xb8\xad\n";
-
-// Values without meaning, the same in every process.
-class Values {
- public:
-  float next() {
-    state_ = state_ * 6364136223846793005u + 1442695040888963407u;
-    return static_cast<float>(static_cast<int32_t>(state_ >> 40) - (1 << 23)) / static_cast<float>(1 << 25);
-  }
-
- private:
-  uint64_t state_ = 1;
-};
-
-// Every tensor that the configuration asks for, under its published name.
-std::string make_weights(const encoder::ModelConfig& config) {
-  json header = json::object();
-  std::string data;
-  Values values;
-  for (const encoder::TensorSpec& tensor : encoder::tensor_plan(config)) {
-    const encoder::TensorSource source = encoder::published_source(config, tensor, "");
-    int64_t count = 1;
-    for (const int64_t size : source.shape) count *= size;
-    for (const std::string& name : source.names) {
-      const size_t begin = data.size();
-      for (int64_t i = 0; i < count; ++i) {
-        const float value = values.next();
-        data.append(reinterpret_cast<const char*>(&value), sizeof(value));
-      }
-      header[name] = {{"dtype", "F32"}, {"shape", source.shape}, {"data_offsets", {begin, data.size()}}};
-    }
-  }
-  const std::string text = header.dump();
-  const uint64_t header_bytes = text.size();
-  std::string file(sizeof(header_bytes), '\0');
-  std::memcpy(file.data(), &header_bytes, sizeof(header_bytes));
-  return file + text + data;
-}
 
 }  // namespace
 
@@ -75,10 +32,8 @@ std::vector<std::byte> tiny_model_file() {
   files["modules.json"] = R"([{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": "1_Pooling"},
                               {"type": "Normalize", "path": "2_Normalize"}])";
   files["1_Pooling/config.json"] = "{}";
-  const auto described = encoder::read_model_directory(directory_with(files));
-  require(described.is_ok(), "the tiny model's configuration is good");
-  files["model.safetensors"] = make_weights(described->config);
-  const std::string directory = directory_with(files);
+  const std::string directory = directory_with({});
+  require(write_random_checkpoint(directory, files, 0.3).is_ok(), "the tiny model's configuration is good");
   const std::string path = directory + "/model.bin";
   require(encoder::compile_model(directory, path, {}).is_ok(), "the tiny model compiles");
   std::ifstream file(path, std::ios::binary);
