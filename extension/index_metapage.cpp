@@ -85,9 +85,9 @@ IndexMetapage describe_index(Relation index, const LoadedModel** model) {
     strlcpy(metapage.fingerprint, found->fingerprint.c_str(), sizeof(metapage.fingerprint));
     *model = found;
   } else if (model_option(index) != nullptr) {
-    ereport(ERROR,
-            (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"model\" does not apply to a real[] column"),
-             errdetail("Vectors are indexed as they are.")));
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("option \"model\" does not apply to a %s column", format_type_be(index->rd_opcintype[0])),
+                    errdetail("Vectors are indexed as they are.")));
   }
   return metapage;
 }

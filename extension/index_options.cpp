@@ -102,6 +102,25 @@ index::Metric metric_of(OpclassKind kind) {
   }
 }
 
+FloatView vector_of_value(Relation index, Datum value) {
+  if (!OidIsValid(index_getprocid(index, 1, kVectorProcedure))) return vector_from_array(DatumGetArrayTypeP(value));
+  FmgrInfo* procedure = index_getprocinfo(index, 1, kVectorProcedure);
+  const Datum typmod = Int32GetDatum(-1);
+  Datum array = 0;
+  switch (procedure->fn_nargs) {
+    case 1:
+      array = FunctionCall1Coll(procedure, InvalidOid, value);
+      break;
+    case 2:
+      array = FunctionCall2Coll(procedure, InvalidOid, value, typmod);
+      break;
+    default:
+      array = FunctionCall3Coll(procedure, InvalidOid, value, typmod, BoolGetDatum(false));
+      break;
+  }
+  return vector_from_array(DatumGetArrayTypeP(array));
+}
+
 Oid semantic_access_method() { return get_am_oid("semantic", true); }
 
 bool is_semantic_index(Oid relation) {

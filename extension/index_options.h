@@ -4,12 +4,17 @@
 
 #include "extension/server.h"
 
+#include "extension/vectors.h"
 #include "index/engine.h"
 
 namespace pg_semantic {
 
 inline constexpr uint16 kDistanceStrategy = 1;  // the operator of ORDER BY
 inline constexpr uint16 kKindProcedure = 1;     // support function: () → int4, an OpclassKind
+// Support function: (the column's type [, typmod int4 [, explicit bool]]) → real[], as a cast function.
+// Classes over text and over real[] itself have none.
+inline constexpr uint16 kVectorProcedure = 2;
+inline constexpr uint16 kSupportProcedures = 2;
 
 // What an operator class's support function returns.
 enum class OpclassKind : int32 { kText = 0, kVectorCosine = 1, kVectorL2 = 2, kVectorInnerProduct = 3 };
@@ -31,6 +36,10 @@ const char* model_option(Relation index);  // nullptr: not given
 index::Codec codec_option(Relation index);
 OpclassKind opclass_kind(Relation index);
 index::Metric metric_of(OpclassKind kind);
+
+// A value of a vector column, or of its ORDER BY argument, as elements: through
+// the operator class's own conversion where it has one.  Errors of vector_from_array.
+FloatView vector_of_value(Relation index, Datum value);
 
 // The access method's OID; InvalidOid before CREATE EXTENSION.
 Oid semantic_access_method();

@@ -5,6 +5,7 @@
 
 #include "extension/guard.h"
 #include "extension/index_client.h"
+#include "extension/index_options.h"
 #include "extension/models.h"
 #include "extension/vectors.h"
 
@@ -70,7 +71,8 @@ void send_batch(index::GenerationId generation, const LoadedModel* model, std::s
 
 }  // namespace
 
-IndexedContent read_content(const IndexMetapage& metapage, Datum value, bool is_null, uint32 dimensions) {
+IndexedContent read_content(Relation index, const IndexMetapage& metapage, Datum value, bool is_null,
+                            uint32 dimensions) {
   IndexedContent content = {};
   if (is_null) {
     content.kind = index::RowKind::kNull;
@@ -84,7 +86,7 @@ IndexedContent read_content(const IndexMetapage& metapage, Datum value, bool is_
     content.text = text_to_utf8(value_text);
     return content;
   }
-  content.vector = vector_from_array(DatumGetArrayTypeP(value));
+  content.vector = vector_of_value(index, value);
   content.hash = to_content_hash(content_hash(content.vector));
   if (dimensions != 0 && content.vector.size() != dimensions) {
     ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),

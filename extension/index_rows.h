@@ -44,7 +44,8 @@ inline void set_item_pointer(ItemPointer tid, index::RowId row) {
 
 // Detoasts and checks the column's value.  Errors of vector_from_array; 22000
 // when `dimensions` is not 0 and the vector has another number.
-IndexedContent read_content(const IndexMetapage& metapage, Datum value, bool is_null, uint32 dimensions);
+IndexedContent read_content(Relation index, const IndexMetapage& metapage, Datum value, bool is_null,
+                            uint32 dimensions);
 
 // An owning copy.  May throw; call inside guarded().
 IndexRow make_row(index::RowId row, const IndexedContent& content);

@@ -21,10 +21,10 @@ extern "C" {
 #include "extension/index_client.h"
 #include "extension/index_distance_cache.h"
 #include "extension/index_metapage.h"
+#include "extension/index_options.h"
 #include "extension/index_rows.h"
 #include "extension/index_transaction.h"
 #include "extension/semantic_query.h"
-#include "extension/vectors.h"
 
 namespace {
 
@@ -99,7 +99,7 @@ void read_query(IndexScanDesc scan, ScanState* state) {
     state->vector = query_embedding(state->query);
     return;
   }
-  state->vector = vector_from_array(DatumGetArrayTypeP(key->sk_argument));
+  state->vector = vector_of_value(scan->indexRelation, key->sk_argument);
   const uint32 dimensions = index_statistics(state->metapage.generation).dimensions;
   if (dimensions != 0 && state->vector.size() != dimensions) {
     ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
