@@ -108,6 +108,22 @@ provide_shared_data() {
   export PG_SEMANTIC_SHARED=$shared PG_SEMANTIC_MODELS=$scratch/models
 }
 
+# Whether node is here without Debian's packages of it, with which Debian's
+# node-pg cannot be installed.
+has_foreign_node() {
+  command -v npm >/dev/null && [ "$(dpkg-query -W -f '${db:Status-Status}' node-pg 2>/dev/null || true)" != installed ]
+}
+
+# Node's PostgreSQL driver for such a node, in the build directory.
+provide_node_pg() {
+  local directory=$repository/$BUILD/node
+  [ ! -e "$directory/node_modules/pg/package.json" ] || return 0
+  say "installing pg for Node into $BUILD/node"
+  mkdir -p "$directory"
+  npm install --prefix "$directory" --no-save --no-audit --no-fund --no-update-notifier --loglevel=error pg@8 </dev/null ||
+    die "npm cannot install pg, which the tests of the client examples run"
+}
+
 pg_bin() { "$PG_CONFIG" --bindir; }
 pg_test_directory() { echo "$(dirname "$("$PG_CONFIG" --pgxs)")/../test"; }
 

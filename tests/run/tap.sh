@@ -6,6 +6,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 make_scratch
 provide_shared_data
 cp -R "$repository/tests/tap" "$scratch/tap"
+cp "$repository/README.md" "$scratch/tap/"  # whose examples run
+if has_foreign_node; then
+  provide_node_pg
+  cp -R "$repository/$BUILD/node/node_modules" "$scratch/tap/"
+fi
 mkdir "$scratch/run"
 if is_root; then chown -R postgres "$scratch"; fi
 
