@@ -103,11 +103,12 @@ CREATE FUNCTION semantic_embed(content text, model text DEFAULT NULL, prompt tex
 COMMENT ON FUNCTION semantic_embed(text, text, text) IS
 'Sentence embedding with the model''s own pooling and normalisation. model: NULL means the setting semantic.model. prompt: the name of one of the model''s prompts, else a prefix taken literally; NULL means the model''s default prompt. Text past max_tokens is cut. NULL content gives NULL. Errors: 42704 unknown model.';
 
-CREATE FUNCTION semantic_embed_batch(contents text[], model text DEFAULT NULL, prompt text DEFAULT NULL)
-    RETURNS TABLE(ordinal integer, embedding real[])
+CREATE FUNCTION semantic_embed_batch(
+    contents text[], model text DEFAULT NULL, prompt text DEFAULT NULL, dimensions integer DEFAULT NULL
+) RETURNS TABLE(ordinal integer, embedding real[])
     AS 'MODULE_PATHNAME', 'pg_semantic_embed_batch' LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 100;
-COMMENT ON FUNCTION semantic_embed_batch(text[], text, text) IS
-'What semantic_embed() gives for each element, faster. ordinal counts from 1 in the order of the array; NULL elements give NULL embeddings. Errors: 42704 unknown model.';
+COMMENT ON FUNCTION semantic_embed_batch(text[], text, text, integer) IS
+'What semantic_embed() gives for each element, faster. ordinal counts from 1 in the order of the array; NULL elements give NULL embeddings. dimensions: so many leading numbers of each, not normalised again; NULL means all. Errors: 22023 dimensions not between 1 and the model''s; 42704 unknown model.';
 
 CREATE FUNCTION semantic_token_embeddings(content text, model text DEFAULT NULL)
     RETURNS TABLE(ordinal integer, token text, embedding real[])
