@@ -26,7 +26,7 @@ struct BuildState {
 };
 
 void send_collected(BuildState* build) {
-  send_rows(build->metapage.generation, build->metapage.fingerprint, *build->rows);
+  send_rows({build->metapage.generation, build->metapage.fingerprint, build->metapage.dimensions}, *build->rows);
   build->sent += static_cast<int64>(build->rows->size());
   build->rows->clear();
   build->bytes = 0;

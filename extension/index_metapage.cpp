@@ -80,14 +80,18 @@ IndexMetapage describe_index(Relation index, const LoadedModel** model) {
   if (kind == OpclassKind::kText) {
     const LoadedModel* found = find_model(model_option(index));
     lock_model(found->fingerprint.c_str(), false);
-    metapage.dimensions = static_cast<uint32>(found->model->info().dimensions);
+    const int32 wanted = dimensions_option(index);
+    metapage.dimensions =
+        static_cast<uint32>(wanted != 0 ? truncated_dimensions(found, wanted) : found->model->info().dimensions);
     strlcpy(metapage.model, found->name.c_str(), sizeof(metapage.model));
     strlcpy(metapage.fingerprint, found->fingerprint.c_str(), sizeof(metapage.fingerprint));
     *model = found;
-  } else if (model_option(index) != nullptr) {
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("option \"model\" does not apply to a %s column", format_type_be(index->rd_opcintype[0])),
-                    errdetail("Vectors are indexed as they are.")));
+  } else if (model_option(index) != nullptr || dimensions_option(index) != 0) {
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+             errmsg("option \"%s\" does not apply to a %s column",
+                    model_option(index) != nullptr ? "model" : "dimensions", format_type_be(index->rd_opcintype[0])),
+             errdetail("Vectors are indexed as they are.")));
   }
   return metapage;
 }

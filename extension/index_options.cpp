@@ -43,6 +43,8 @@ void define_index_options() {
   add_enum_reloption(options_kind, "embed", "When rows are embedded", embed_names,
                      static_cast<int>(EmbedOption::kImmediate), "Valid values are \"immediate\" and \"deferred\".",
                      lock);
+  add_int_reloption(options_kind, "dimensions", "Leading dimensions of an embedding that are kept; 0: all", 0, 0,
+                    static_cast<int>(index::kMaxDimensions), lock);
 }
 
 bytea* parse_index_options(Datum reloptions, bool validate) {
@@ -52,6 +54,7 @@ bytea* parse_index_options(Datum reloptions, bool validate) {
       {"chunk_tokens", RELOPT_TYPE_INT, offsetof(IndexOptions, chunk_tokens)},
       {"chunk_overlap", RELOPT_TYPE_INT, offsetof(IndexOptions, chunk_overlap)},
       {"embed", RELOPT_TYPE_ENUM, offsetof(IndexOptions, embed)},
+      {"dimensions", RELOPT_TYPE_INT, offsetof(IndexOptions, dimensions)},
   };
   auto* options = static_cast<IndexOptions*>(
       build_reloptions(reloptions, validate, options_kind, sizeof(IndexOptions), table, lengthof(table)));
@@ -84,6 +87,11 @@ index::Codec codec_option(Relation index) {
     default:
       return index::Codec::kSq8;
   }
+}
+
+int dimensions_option(Relation index) {
+  const IndexOptions* options = options_of(index);
+  return options == nullptr ? 0 : options->dimensions;
 }
 
 OpclassKind opclass_kind(Relation index) {

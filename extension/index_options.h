@@ -26,6 +26,7 @@ struct IndexOptions {
   int chunk_tokens;
   int chunk_overlap;
   int embed;
+  int dimensions;
 };
 
 // Defines the options; once, from _PG_init.
@@ -34,6 +35,7 @@ bytea* parse_index_options(Datum reloptions, bool validate);
 
 const char* model_option(Relation index);  // nullptr: not given
 index::Codec codec_option(Relation index);
+int dimensions_option(Relation index);  // 0: all of the model's
 OpclassKind opclass_kind(Relation index);
 index::Metric metric_of(OpclassKind kind);
 

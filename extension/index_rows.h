@@ -50,9 +50,16 @@ IndexedContent read_content(Relation index, const IndexMetapage& metapage, Datum
 // An owning copy.  May throw; call inside guarded().
 IndexRow make_row(index::RowId row, const IndexedContent& content);
 
+// Where rows go, and how a text becomes a vector there.
+struct RowTarget {
+  index::GenerationId generation;
+  const char* fingerprint;  // of the model; "": no text comes
+  uint32 dimensions;        // leading ones of an embedding that are kept
+};
+
 // Embeds what is text, in batches, and applies the rows to the generation.
 // Raises errors (no exception leaves it); some rows may then be applied already.
-void send_rows(index::GenerationId generation, const char* fingerprint, std::span<const IndexRow> rows);
+void send_rows(const RowTarget& target, std::span<const IndexRow> rows);
 
 }  // namespace pg_semantic
 

@@ -96,7 +96,8 @@ void read_query(IndexScanDesc scan, ScanState* state) {
   if (state->metapage.embeds_text != 0) {
     state->query = semantic_query_from_datum(key->sk_argument);
     check_query_model(state->metapage, state->query, scan->indexRelation);
-    state->vector = query_embedding(state->query);
+    const FloatView embedding = query_embedding(state->query);
+    state->vector = embedding.first(std::min<size_t>(embedding.size(), state->metapage.dimensions));
     return;
   }
   state->vector = vector_of_value(scan->indexRelation, key->sk_argument);
@@ -157,7 +158,9 @@ void return_hit(IndexScanDesc scan, ScanState* state, const index::SearchHit& hi
   const bool null = hit.kind == index::RowKind::kNull || state->vector.empty();
   scan->xs_orderbynulls[0] = null;
   scan->xs_orderbyvals[0] = null ? Datum(0) : Float8GetDatum(hit.distance);
-  if (state->query != nullptr && hit.kind != index::RowKind::kNull) {
+  // The operator's value is the distance of whole embeddings: one of leading dimensions must not become it.
+  const bool whole = state->query != nullptr && state->vector.size() == query_embedding(state->query).size();
+  if (whole && hit.kind != index::RowKind::kNull) {
     remember_scanned_distance(state->query, reinterpret_cast<const uint8_t*>(hit.hash.data()), hit.distance);
   }
 }

@@ -65,7 +65,7 @@ void send(PendingGeneration* pending) {
   if (!is_dropped(pending->generation)) {
     state.unsynced = true;
     // Where this fails the rows stay: an outer transaction that survives the error still owes them.
-    send_rows(pending->generation, pending->fingerprint.c_str(), pending->rows);
+    send_rows({pending->generation, pending->fingerprint.c_str(), pending->dimensions}, pending->rows);
   }
   pending->rows.clear();
   pending->bytes = 0;

@@ -361,7 +361,7 @@ CREATE FUNCTION semantic_search(
 ) RETURNS TABLE(ctid tid, distance double precision, score real, content text)
     AS 'MODULE_PATHNAME', 'pg_semantic_search' LANGUAGE C STABLE PARALLEL SAFE COST 300000 ROWS 10;
 COMMENT ON FUNCTION semantic_search(regclass, text, integer, text, integer) IS
-'The k rows nearest to the query, nearest first, as the caller may see them: it is a query of the caller''s own. distance as the index''s operator gives it; score = 1 - distance; content is NULL for an index of vectors. With a rerank_model (empty: that of semantic.rerank_model) the best k of the candidates nearest rows by its score, as semantic_rerank() orders them. Errors: 22023 k < 1, candidates < 1, no model for reranking; 42704 unknown model; 42809 not a semantic index; 42501 no SELECT on the table; 0A000 not a reranker, or an index of vectors to rerank.';
+'The k rows nearest to the query, nearest first, as the caller may see them: it is a query of the caller''s own. distance as the index''s operator gives it, of whole embeddings whatever the index''s option dimensions; score = 1 - distance; content is NULL for an index of vectors. With a rerank_model (empty: that of semantic.rerank_model) the best k of the candidates nearest rows by its score, as semantic_rerank() orders them. Errors: 22023 k < 1, candidates < 1, no model for reranking; 42704 unknown model; 42809 not a semantic index; 42501 no SELECT on the table; 0A000 not a reranker, or an index of vectors to rerank.';
 
 -- Other extensions -------------------------------------------------------------------
 
