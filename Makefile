@@ -126,7 +126,7 @@ $(unit_tests): $(unit_objects) $(encoder_objects) $(index_objects)
 export BUILD PG_CONFIG
 
 .PHONY: deps check check-structure check-unit check-regress check-isolation check-tap check-sanitize sanitize \
-	bench lint format quickstart quickstart-stop help
+	check-models bench lint format quickstart quickstart-stop help
 
 deps:
 	@tests/run/deps.sh all
@@ -154,6 +154,10 @@ check-tap:
 check-sanitize sanitize:
 	@tests/run/sanitize.sh address
 	@tests/run/sanitize.sh thread
+
+# MODELS=DIRECTORY: compares downloaded models with published values; no part of check.
+check-models:
+	@tests/run/check_models.sh "$(MODELS)"
 
 bench:
 	@tests/bench/bench.sh
@@ -184,6 +188,7 @@ help:
 	@echo "make quickstart-stop  stop that server"
 	@echo "make check            build, install and run every test"
 	@echo "make check-unit       one part of it; also check-structure, check-regress, check-isolation, check-tap, check-sanitize"
+	@echo "make check-models MODELS=DIRECTORY  compare downloaded models with published values"
 	@echo "make sanitize         the unit tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer"
 	@echo "make bench            measure"
 	@echo "make lint             clang-format, clang-tidy, cppcheck, shellcheck, include rules"

@@ -127,6 +127,23 @@ provide_node_pg() {
 pg_bin() { "$PG_CONFIG" --bindir; }
 pg_test_directory() { echo "$(dirname "$("$PG_CONFIG" --pgxs)")/../test"; }
 
+# What Perl tests on PostgreSQL::Test need: a copy of tests/tap for the server's
+# user, which becomes the current directory, and their environment.
+prepare_tap() {
+  local test_directory
+  cp -R "$repository/tests/tap" "$scratch/tap"
+  mkdir "$scratch/run"
+  if is_root; then chown -R postgres "$scratch"; fi
+  test_directory=$(pg_test_directory)
+  # TESTDIR is PostgreSQL 15's name, the other two are its successors'.
+  export TESTDIR=$scratch/run TESTLOGDIR=$scratch/run/tmp_check/log TESTDATADIR=$scratch/run/tmp_check
+  export PG_REGRESS=$test_directory/regress/pg_regress PG_TEST_TIMEOUT_DEFAULT=${PG_TEST_TIMEOUT_DEFAULT:-180}
+  export PERL5LIB=$test_directory/perl:$scratch/tap${PERL5LIB:+:$PERL5LIB}
+  PATH=$(pg_bin):$PATH
+  export PATH
+  cd "$scratch/tap"
+}
+
 # start_server DIRECTORY [setting …]: a new cluster in DIRECTORY/data, reached
 # only through a socket in DIRECTORY.  Sets PGHOST, PGPORT, PGUSER for clients.
 start_server() {
