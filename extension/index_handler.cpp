@@ -22,7 +22,7 @@ namespace {
 void build_empty(Relation index) { build_empty_index(index); }
 char* phase_name(int64 phase) { return const_cast<char*>(build_phase_name(phase)); }
 
-// Whether support function `number` of a class over `type` is there and `sound`.
+// `sound`; where it is not, says that the class lacks support function `number`.
 bool require_procedure(bool sound, const char* opclass, int number) {
   if (sound) return true;
   ereport(INFO, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
@@ -57,11 +57,11 @@ bool validate_opclass(Oid opclass) {
   const Oid kind = get_opfamily_proc(family, type, type, kKindProcedure);
   const bool kind_sound = OidIsValid(kind) && check_amproc_signature(kind, INT4OID, true, 0, 0);
   valid = require_procedure(kind_sound, NameStr(form->opcname), kKindProcedure) && valid;
-  const Oid vector = get_opfamily_proc(family, type, type, kVectorProcedure);
-  const bool vector_sound = OidIsValid(vector)
-                                ? check_amproc_signature(vector, FLOAT4ARRAYOID, true, 1, 3, type, INT4OID, BOOLOID)
-                                : type == TEXTOID || type == FLOAT4ARRAYOID;
-  valid = require_procedure(vector_sound, NameStr(form->opcname), kVectorProcedure) && valid;
+  const Oid conversion = get_opfamily_proc(family, type, type, kVectorProcedure);
+  const bool conversion_sound =
+      kind_sound &&
+      column_is_readable(static_cast<OpclassKind>(DatumGetInt32(OidFunctionCall0(kind))), type, conversion);
+  valid = require_procedure(conversion_sound, NameStr(form->opcname), kVectorProcedure) && valid;
   ReleaseSysCache(class_tuple);
   return valid;
 }

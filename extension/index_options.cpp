@@ -1,5 +1,9 @@
 #include "extension/index_options.h"
 
+extern "C" {
+#include "access/amvalidate.h"
+}
+
 #include <cstddef>
 #include <cstring>
 
@@ -97,6 +101,12 @@ int dimensions_option(Relation index) {
 OpclassKind opclass_kind(Relation index) {
   FmgrInfo* procedure = index_getprocinfo(index, 1, kKindProcedure);
   return static_cast<OpclassKind>(DatumGetInt32(FunctionCall0Coll(procedure, InvalidOid)));
+}
+
+bool column_is_readable(OpclassKind kind, Oid type, Oid conversion) {
+  if (kind == OpclassKind::kText) return type == TEXTOID;
+  if (!OidIsValid(conversion)) return type == FLOAT4ARRAYOID;
+  return check_amproc_signature(conversion, FLOAT4ARRAYOID, true, 1, 3, type, INT4OID, BOOLOID);
 }
 
 index::Metric metric_of(OpclassKind kind) {

@@ -37,6 +37,10 @@ const char* model_option(Relation index);  // nullptr: not given
 index::Codec codec_option(Relation index);
 int dimensions_option(Relation index);  // 0: all of the model's
 OpclassKind opclass_kind(Relation index);
+// Whether values of `type` can be read as the kind says: as what they are, or
+// through `conversion`, the class's kVectorProcedure (InvalidOid: none).  Anybody
+// who may create operator classes may create one for which they cannot.
+bool column_is_readable(OpclassKind kind, Oid type, Oid conversion);
 index::Metric metric_of(OpclassKind kind);
 
 // A value of a vector column, or of its ORDER BY argument, as elements: through

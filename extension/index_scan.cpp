@@ -100,6 +100,14 @@ void read_query(IndexScanDesc scan, ScanState* state) {
     state->vector = embedding.first(std::min<size_t>(embedding.size(), state->metapage.dimensions));
     return;
   }
+  const Oid type = scan->indexRelation->rd_opcintype[0];
+  if (key->sk_subtype != type) {
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+             errmsg("operator class of index \"%s\" orders by a distance to type %s",
+                    RelationGetRelationName(scan->indexRelation), format_type_be(key->sk_subtype)),
+             errdetail("It can be asked for the distance to a value of the column's type, %s.", format_type_be(type))));
+  }
   state->vector = vector_of_value(scan->indexRelation, key->sk_argument);
   const uint32 dimensions = index_statistics(state->metapage.generation).dimensions;
   if (dimensions != 0 && state->vector.size() != dimensions) {
