@@ -140,7 +140,7 @@ $(BUILD)/tests/fuzz.a: $(fuzz_objects) $(encoder_objects)
 export BUILD PG_CONFIG
 
 .PHONY: deps check check-structure check-unit check-regress check-isolation check-tap check-sanitize sanitize \
-	fuzz bench lint format quickstart quickstart-stop help
+	check-models fuzz bench lint format quickstart quickstart-stop help
 
 deps:
 	@tests/run/deps.sh all
@@ -168,6 +168,10 @@ check-tap:
 check-sanitize sanitize:
 	@tests/run/sanitize.sh address
 	@tests/run/sanitize.sh thread
+
+# MODELS=DIRECTORY: compares downloaded models with published values; no part of check.
+check-models:
+	@tests/run/check_models.sh "$(MODELS)"
 
 # TARGETS='safetensors model_file' FUZZ_SECONDS=60: only those, that long each.
 fuzz:
@@ -202,6 +206,7 @@ help:
 	@echo "make quickstart-stop  stop that server"
 	@echo "make check            build, install and run every test"
 	@echo "make check-unit       one part of it; also check-structure, check-regress, check-isolation, check-tap, check-sanitize"
+	@echo "make check-models MODELS=DIRECTORY  compare downloaded models with published values"
 	@echo "make sanitize         the unit tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer"
 	@echo "make fuzz             libFuzzer over everything that parses, ten minutes each (FUZZ_SECONDS, TARGETS)"
 	@echo "make bench            measure"

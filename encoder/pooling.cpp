@@ -93,4 +93,11 @@ void sentence_embedding(const ModelConfig& config, const ModelWeights& weights, 
   std::memcpy(out, current, size * sizeof(float));
 }
 
+void truncate_embeddings(size_t count, size_t dimensions, size_t kept, float* embeddings) {
+  if (kept >= dimensions) return;
+  for (size_t i = 1; i < count; ++i) {
+    std::memmove(embeddings + i * kept, embeddings + i * dimensions, kept * sizeof(float));
+  }
+}
+
 }  // namespace pg_semantic::encoder

@@ -27,6 +27,12 @@ struct TextStates {
 void sentence_embedding(const ModelConfig& config, const ModelWeights& weights, const TextStates& text,
                         std::vector<float>* scratch, float* out);
 
+// Matryoshka representations (Kusupati et al., arXiv 2205.13147): of `count`
+// embeddings of `dimensions` numbers, one after the other, the leading `kept` of
+// each, closed up in place.  They are not normalised again, as
+// sentence-transformers' truncate_dim does not: its Normalize module runs before.
+void truncate_embeddings(size_t count, size_t dimensions, size_t kept, float* embeddings);
+
 }  // namespace pg_semantic::encoder
 
 #endif  // PG_SEMANTIC_ENCODER_POOLING_H

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <vector>
 
+#include "encoder/pooling.h"
 #include "extension/function_support.h"
 #include "extension/guard.h"
 #include "extension/models.h"
@@ -50,25 +51,31 @@ ChunkList cut(const LoadedModel* model, std::string_view content, int32 max_toke
 // Texts of a batch that are embedded, and held in memory, together.
 constexpr int kBatchTexts = 512;
 
+struct BatchOptions {
+  const char* prompt;  // nullptr: the model's default
+  size_t kept;         // leading dimensions that are returned
+};
+
 // Rows for contents[start, end): NULL elements give NULL embeddings.
-void add_embeddings(ReturnSetInfo* rows, const LoadedModel* model, const char* prompt, const Datum* contents,
-                    const bool* content_nulls, int start, int end) {
+void add_embeddings(ReturnSetInfo* rows, const LoadedModel* model, BatchOptions options, const TextArray& contents,
+                    int start, int end) {
   const size_t dimensions = static_cast<size_t>(model->model->info().dimensions);
   auto* texts = static_cast<std::string_view*>(palloc(sizeof(std::string_view) * (end - start)));
   size_t text_count = 0;
   for (int i = start; i < end; ++i)
-    if (!content_nulls[i]) texts[text_count++] = text_to_utf8(DatumGetTextPP(contents[i]));
+    if (!contents.nulls[i]) texts[text_count++] = text_to_utf8(DatumGetTextPP(contents.values[i]));
   auto* embeddings = static_cast<float*>(
       MemoryContextAllocHuge(CurrentMemoryContext, std::max<size_t>(1, text_count * dimensions * sizeof(float))));
-  embed_texts(model, {texts, text_count}, prompt, embeddings);
+  embed_texts(model, {texts, text_count}, options.prompt, embeddings);
+  encoder::truncate_embeddings(text_count, dimensions, options.kept, embeddings);
   const float* embedding = embeddings;
   for (int i = start; i < end; ++i) {
     Datum values[2] = {Int32GetDatum(i + 1), 0};
-    bool nulls[2] = {false, content_nulls[i]};
+    bool nulls[2] = {false, contents.nulls[i]};
     ArrayType* array = nullptr;
-    if (!content_nulls[i]) {
-      array = make_array({embedding, dimensions});
-      embedding += dimensions;
+    if (!contents.nulls[i]) {
+      array = make_array({embedding, options.kept});
+      embedding += options.kept;
       values[1] = PointerGetDatum(array);
     }
     add_row(rows, values, nulls);
@@ -95,13 +102,14 @@ PG_SEMANTIC_FUNCTION(pg_semantic_embed_batch) {
   ReturnSetInfo* rows = begin_rows(fcinfo);
   if (PG_ARGISNULL(0)) return 0;
   const LoadedModel* model = find_model(optional_text(fcinfo, 1));
-  const char* prompt = optional_text(fcinfo, 2);
+  const size_t kept = PG_ARGISNULL(3) ? static_cast<size_t>(model->model->info().dimensions)
+                                      : truncated_dimensions(model, PG_GETARG_INT32(3));
+  const BatchOptions options{optional_text(fcinfo, 2), kept};
   const TextArray contents = get_text_array(fcinfo, 0);
   MemoryContext batch_context = make_row_context();
   for (int start = 0; start < contents.count; start += kBatchTexts) {
     MemoryContext const outer = MemoryContextSwitchTo(batch_context);
-    add_embeddings(rows, model, prompt, contents.values, contents.nulls, start,
-                   std::min(contents.count, start + kBatchTexts));
+    add_embeddings(rows, model, options, contents, start, std::min(contents.count, start + kBatchTexts));
     MemoryContextSwitchTo(outer);
     MemoryContextReset(batch_context);
   }

@@ -26,7 +26,7 @@ struct BuildState {
 };
 
 void send_collected(BuildState* build) {
-  send_rows(build->metapage.generation, build->metapage.fingerprint, *build->rows);
+  send_rows({build->metapage.generation, build->metapage.fingerprint, build->metapage.dimensions}, *build->rows);
   build->sent += static_cast<int64>(build->rows->size());
   build->rows->clear();
   build->bytes = 0;
@@ -36,7 +36,7 @@ void send_collected(BuildState* build) {
 void collect_row(Relation index, ItemPointer tid, Datum* values, bool* is_null, bool alive, void* argument) {
   auto* build = static_cast<BuildState*>(argument);
   MemoryContext before = MemoryContextSwitchTo(build->row_context);
-  const IndexedContent content = read_content(build->metapage, values[0], is_null[0], build->dimensions);
+  const IndexedContent content = read_content(index, build->metapage, values[0], is_null[0], build->dimensions);
   if (build->dimensions == 0) build->dimensions = static_cast<uint32>(content.vector.size());
   guarded([&] {
     build->rows->push_back(make_row(row_id(tid), content));
@@ -134,7 +134,7 @@ bool insert_row(Relation index, Datum* values, bool* is_null, ItemPointer tid, R
   MemoryContext row_context =
       AllocSetContextCreate(CurrentMemoryContext, "pg_semantic insert row", ALLOCSET_DEFAULT_SIZES);
   MemoryContext before = MemoryContextSwitchTo(row_context);
-  add_pending_row(RelationGetRelid(index), metapage, tid, values[0], is_null[0]);
+  add_pending_row(index, metapage, tid, values[0], is_null[0]);
   MemoryContextSwitchTo(before);
   MemoryContextDelete(row_context);
   return false;

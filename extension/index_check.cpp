@@ -84,7 +84,7 @@ void check_visible_row(Relation index, ItemPointer tid, Datum* values, bool* is_
   }
   check->matched[found - begin] = true;
   MemoryContext before = MemoryContextSwitchTo(check->row_context);
-  const IndexedContent content = read_content(check->metapage, values[0], is_null[0], 0);
+  const IndexedContent content = read_content(index, check->metapage, values[0], is_null[0], 0);
   const bool null_agrees = (content.kind == index::RowKind::kNull) == (found->kind == index::RowKind::kNull);
   const bool same = null_agrees && (content.kind == index::RowKind::kNull || content.hash == found->hash);
   MemoryContextSwitchTo(before);

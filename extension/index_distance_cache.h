@@ -2,7 +2,8 @@
 // `SELECT body <=> $1 … ORDER BY body <=> $1` does not embed a row again.
 //
 // Keyed by the query's embedding (hash of model and vector) and the content's
-// hash; the stored distance is the exact one of the stored vectors.
+// hash; the stored distance is the exact one of whole embeddings: an index with
+// the option dimensions leaves none here.
 #ifndef PG_SEMANTIC_EXTENSION_INDEX_DISTANCE_CACHE_H
 #define PG_SEMANTIC_EXTENSION_INDEX_DISTANCE_CACHE_H
 

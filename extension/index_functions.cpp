@@ -2,6 +2,9 @@
 #include "extension/server.h"
 
 extern "C" {
+#include "catalog/pg_amop.h"
+#include "catalog/pg_operator.h"
+#include "utils/catcache.h"
 #include "utils/regproc.h"
 #include "utils/ruleutils.h"
 }
@@ -124,24 +127,43 @@ const char* model_name_of(const IndexMetapage& metapage) {
   return metapage.embeds_text != 0 ? find_model_by_fingerprint(metapage.fingerprint, false)->name.c_str() : nullptr;
 }
 
-// SELECT ctid, distance, content of the k nearest rows of an index's table.
-// With row security, privileges and visibility of the caller, since it is the caller's query.
-Oid semantic_query_type() {
-  return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("semantic_query"),
-                         ObjectIdGetDatum(semantic_schema()));
+// The index's operator: schema-qualified, and the type of its right argument.
+struct DistanceOperator {
+  const char* name;
+  Oid query_type;
+};
+
+DistanceOperator distance_operator(Relation index) {
+  const Oid family = index->rd_opfamily[0];
+  const Oid type = index->rd_opcintype[0];
+  CatCList* entries = SearchSysCacheList1(AMOPSTRATEGY, ObjectIdGetDatum(family));
+  Oid found = InvalidOid;
+  for (int i = 0; i < entries->n_members; ++i) {
+    const auto* entry = reinterpret_cast<Form_pg_amop>(GETSTRUCT(&entries->members[i]->tuple));
+    if (entry->amopstrategy == kDistanceStrategy && entry->amoplefttype == type) found = entry->amopopr;
+  }
+  ReleaseCatCacheList(entries);
+  if (!OidIsValid(found)) elog(ERROR, "missing operator %d in operator family %u", kDistanceStrategy, family);
+  HeapTuple tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(found));
+  if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for operator %u", found);
+  const auto* form = reinterpret_cast<Form_pg_operator>(GETSTRUCT(tuple));
+  const char* schema = quote_identifier(get_namespace_name(form->oprnamespace));
+  const DistanceOperator distance = {psprintf("%s.%s", schema, NameStr(form->oprname)), form->oprright};
+  ReleaseSysCache(tuple);
+  return distance;
 }
 
-char* search_statement(Relation index, const IndexMetapage& metapage) {
+// SELECT ctid, distance, content of the k nearest rows of an index's table.
+// With row security, privileges and visibility of the caller, since it is the caller's query.
+char* search_statement(Relation index, const IndexMetapage& metapage, const DistanceOperator& distance) {
   const Oid table = index->rd_index->indrelid;
-  const char* schema = quote_identifier(get_namespace_name(semantic_schema()));
   const char* content = TextDatumGetCString(DirectFunctionCall3(
       pg_get_indexdef_ext, ObjectIdGetDatum(RelationGetRelid(index)), Int16GetDatum(1), BoolGetDatum(false)));
-  const char* name = "<=>";
-  if (metapage.metric == static_cast<uint8>(index::Metric::kL2)) name = "<->";
-  if (metapage.metric == static_cast<uint8>(index::Metric::kInnerProduct)) name = "<#>";
+  const char* expression = psprintf("%s OPERATOR(%s) $1::%s", content, distance.name,
+                                    format_type_extended(distance.query_type, -1, FORMAT_TYPE_FORCE_QUALIFY));
   StringInfoData statement;
   initStringInfo(&statement);
-  appendStringInfo(&statement, "SELECT ctid, %s OPERATOR(%s.%s) $1, %s FROM ONLY %s", content, schema, name,
+  appendStringInfo(&statement, "SELECT ctid, %s, %s FROM ONLY %s", expression,
                    metapage.embeds_text != 0 ? psprintf("(%s)::pg_catalog.text", content) : "NULL::pg_catalog.text",
                    quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), get_rel_name(table)));
   bool no_predicate = false;
@@ -152,7 +174,7 @@ char* search_statement(Relation index, const IndexMetapage& metapage) {
     const Datum text_form = DirectFunctionCall2(pg_get_expr, predicate, ObjectIdGetDatum(table));
     appendStringInfo(&statement, " AND (%s)", TextDatumGetCString(text_form));
   }
-  appendStringInfo(&statement, " ORDER BY %s OPERATOR(%s.%s) $1 LIMIT $2", content, schema, name);
+  appendStringInfo(&statement, " ORDER BY %s LIMIT $2", expression);
   return statement.data;
 }
 
@@ -280,9 +302,10 @@ PG_SEMANTIC_FUNCTION(pg_semantic_search) {
                     errdetail("It holds vectors; a reranker reads texts.")));
   }
   const SemanticQuery* query = make_semantic_query(PG_GETARG_TEXT_PP(1), model_name_of(metapage), nullptr);
-  const char* statement = search_statement(index, metapage);
+  const DistanceOperator distance = distance_operator(index);
+  const char* statement = search_statement(index, metapage, distance);
   const bool embeds_text = metapage.embeds_text != 0;
-  const Oid query_type = embeds_text ? semantic_query_type() : FLOAT4ARRAYOID;
+  const Oid query_type = embeds_text ? distance.query_type : FLOAT4ARRAYOID;
   const Datum argument = embeds_text ? PointerGetDatum(query) : PointerGetDatum(make_array(query_embedding(query)));
   put_search_rows(rows, statement, query_type, argument, request);
   relation_close(index, AccessShareLock);

@@ -22,8 +22,17 @@ namespace {
 void build_empty(Relation index) { build_empty_index(index); }
 char* phase_name(int64 phase) { return const_cast<char*>(build_phase_name(phase)); }
 
-// An operator class has one ordering operator returning float8 and the support
-// function that says what kind it is.
+// `sound`; where it is not, says that the class lacks support function `number`.
+bool require_procedure(bool sound, const char* opclass, int number) {
+  if (sound) return true;
+  ereport(INFO, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+                 errmsg("operator class \"%s\" of access method semantic lacks support function %d", opclass, number)));
+  return false;
+}
+
+// An operator class has one ordering operator returning float8, the support
+// function that says what kind it is and, over types other than text and real[],
+// the one that makes real[] of a value.
 bool validate_opclass(Oid opclass) {
   HeapTuple class_tuple = SearchSysCache1(CLAOID, ObjectIdGetDatum(opclass));
   if (!HeapTupleIsValid(class_tuple)) elog(ERROR, "cache lookup failed for operator class %u", opclass);
@@ -45,13 +54,14 @@ bool validate_opclass(Oid opclass) {
   }
   ReleaseCatCacheList(operators);
 
-  const Oid procedure = get_opfamily_proc(family, type, type, kKindProcedure);
-  if (!OidIsValid(procedure) || !check_amproc_signature(procedure, INT4OID, true, 0, 0)) {
-    ereport(INFO, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-                   errmsg("operator class \"%s\" of access method semantic lacks support function %d",
-                          NameStr(form->opcname), kKindProcedure)));
-    valid = false;
-  }
+  const Oid kind = get_opfamily_proc(family, type, type, kKindProcedure);
+  const bool kind_sound = OidIsValid(kind) && check_amproc_signature(kind, INT4OID, true, 0, 0);
+  valid = require_procedure(kind_sound, NameStr(form->opcname), kKindProcedure) && valid;
+  const Oid conversion = get_opfamily_proc(family, type, type, kVectorProcedure);
+  const bool conversion_sound =
+      kind_sound &&
+      column_is_readable(static_cast<OpclassKind>(DatumGetInt32(OidFunctionCall0(kind))), type, conversion);
+  valid = require_procedure(conversion_sound, NameStr(form->opcname), kVectorProcedure) && valid;
   ReleaseSysCache(class_tuple);
   return valid;
 }
@@ -59,7 +69,7 @@ bool validate_opclass(Oid opclass) {
 IndexAmRoutine* make_routine() {
   IndexAmRoutine* routine = makeNode(IndexAmRoutine);
   routine->amstrategies = 1;
-  routine->amsupport = 1;
+  routine->amsupport = kSupportProcedures;
   routine->amoptsprocnum = 0;
   routine->amcanorder = false;
   routine->amcanorderbyop = true;

@@ -73,6 +73,14 @@ IndexMetapage describe_index(Relation index, const LoadedModel** model) {
   metapage.version = kMetapageVersion;
   metapage.database_oid = MyDatabaseId;
   const OpclassKind kind = opclass_kind(index);
+  const Oid type = index->rd_opcintype[0];
+  if (!column_is_readable(kind, type, index_getprocid(index, 1, kVectorProcedure))) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+                    errmsg("operator class of index \"%s\" cannot read type %s", RelationGetRelationName(index),
+                           format_type_be(type)),
+                    errhint("Its support function %d must be a function of %s that returns real[].", kVectorProcedure,
+                            format_type_be(type))));
+  }
   metapage.metric = static_cast<uint8>(metric_of(kind));
   metapage.codec = static_cast<uint8>(codec_option(index));
   metapage.embeds_text = kind == OpclassKind::kText ? 1 : 0;
@@ -80,14 +88,17 @@ IndexMetapage describe_index(Relation index, const LoadedModel** model) {
   if (kind == OpclassKind::kText) {
     const LoadedModel* found = find_model(model_option(index));
     lock_model(found->fingerprint.c_str(), false);
-    metapage.dimensions = static_cast<uint32>(found->model->info().dimensions);
+    const int32 wanted = dimensions_option(index);
+    metapage.dimensions =
+        static_cast<uint32>(wanted != 0 ? truncated_dimensions(found, wanted) : found->model->info().dimensions);
     strlcpy(metapage.model, found->name.c_str(), sizeof(metapage.model));
     strlcpy(metapage.fingerprint, found->fingerprint.c_str(), sizeof(metapage.fingerprint));
     *model = found;
-  } else if (model_option(index) != nullptr) {
-    ereport(ERROR,
-            (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"model\" does not apply to a real[] column"),
-             errdetail("Vectors are indexed as they are.")));
+  } else if (model_option(index) != nullptr || dimensions_option(index) != 0) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("option \"%s\" does not apply to a %s column",
+                           model_option(index) != nullptr ? "model" : "dimensions", format_type_be(type)),
+                    errdetail("Vectors are indexed as they are.")));
   }
   return metapage;
 }

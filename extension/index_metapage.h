@@ -23,10 +23,10 @@ struct IndexMetapage {
   uint32 version;
   uint64 generation;  // 0: no row since the index was made or reset
   Oid database_oid;   // of the database it was built in: a copied template differs
-  uint32 dimensions;  // of the model; 0 for real[] columns (the first row decides)
+  uint32 dimensions;  // of a text's vector: the model's, or its leading ones; 0 for vectors (the first row decides)
   uint8 metric;       // index::Metric
   uint8 codec;        // index::Codec
-  uint8 embeds_text;  // 1: text column, 0: real[]
+  uint8 embeds_text;  // 1: text column, 0: vectors
   uint8 reserved[5];
   char model[NAMEDATALEN];  // its name at build time; "" for real[]
   char fingerprint[65];     // "" for real[]

@@ -1,5 +1,9 @@
 #include "extension/index_options.h"
 
+extern "C" {
+#include "access/amvalidate.h"
+}
+
 #include <cstddef>
 #include <cstring>
 
@@ -43,6 +47,8 @@ void define_index_options() {
   add_enum_reloption(options_kind, "embed", "When rows are embedded", embed_names,
                      static_cast<int>(EmbedOption::kImmediate), "Valid values are \"immediate\" and \"deferred\".",
                      lock);
+  add_int_reloption(options_kind, "dimensions", "Leading dimensions of an embedding that are kept; 0: all", 0, 0,
+                    static_cast<int>(index::kMaxDimensions), lock);
 }
 
 bytea* parse_index_options(Datum reloptions, bool validate) {
@@ -52,6 +58,7 @@ bytea* parse_index_options(Datum reloptions, bool validate) {
       {"chunk_tokens", RELOPT_TYPE_INT, offsetof(IndexOptions, chunk_tokens)},
       {"chunk_overlap", RELOPT_TYPE_INT, offsetof(IndexOptions, chunk_overlap)},
       {"embed", RELOPT_TYPE_ENUM, offsetof(IndexOptions, embed)},
+      {"dimensions", RELOPT_TYPE_INT, offsetof(IndexOptions, dimensions)},
   };
   auto* options = static_cast<IndexOptions*>(
       build_reloptions(reloptions, validate, options_kind, sizeof(IndexOptions), table, lengthof(table)));
@@ -86,9 +93,20 @@ index::Codec codec_option(Relation index) {
   }
 }
 
+int dimensions_option(Relation index) {
+  const IndexOptions* options = options_of(index);
+  return options == nullptr ? 0 : options->dimensions;
+}
+
 OpclassKind opclass_kind(Relation index) {
   FmgrInfo* procedure = index_getprocinfo(index, 1, kKindProcedure);
   return static_cast<OpclassKind>(DatumGetInt32(FunctionCall0Coll(procedure, InvalidOid)));
+}
+
+bool column_is_readable(OpclassKind kind, Oid type, Oid conversion) {
+  if (kind == OpclassKind::kText) return type == TEXTOID;
+  if (!OidIsValid(conversion)) return type == FLOAT4ARRAYOID;
+  return check_amproc_signature(conversion, FLOAT4ARRAYOID, true, 1, 3, type, INT4OID, BOOLOID);
 }
 
 index::Metric metric_of(OpclassKind kind) {
@@ -100,6 +118,25 @@ index::Metric metric_of(OpclassKind kind) {
     default:
       return index::Metric::kCosine;
   }
+}
+
+FloatView vector_of_value(Relation index, Datum value) {
+  if (!OidIsValid(index_getprocid(index, 1, kVectorProcedure))) return vector_from_array(DatumGetArrayTypeP(value));
+  FmgrInfo* procedure = index_getprocinfo(index, 1, kVectorProcedure);
+  const Datum typmod = Int32GetDatum(-1);
+  Datum array = 0;
+  switch (procedure->fn_nargs) {
+    case 1:
+      array = FunctionCall1Coll(procedure, InvalidOid, value);
+      break;
+    case 2:
+      array = FunctionCall2Coll(procedure, InvalidOid, value, typmod);
+      break;
+    default:
+      array = FunctionCall3Coll(procedure, InvalidOid, value, typmod, BoolGetDatum(false));
+      break;
+  }
+  return vector_from_array(DatumGetArrayTypeP(array));
 }
 
 Oid semantic_access_method() { return get_am_oid("semantic", true); }

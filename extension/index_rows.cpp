@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "encoder/pooling.h"
 #include "extension/guard.h"
 #include "extension/index_client.h"
+#include "extension/index_options.h"
 #include "extension/models.h"
 #include "extension/vectors.h"
 
@@ -26,21 +28,23 @@ bool is_zero(std::span<const float> vector) {
   return std::all_of(vector.begin(), vector.end(), [](float value) { return value == 0.0F; });
 }
 
-// The embeddings of the batch's texts, in their order.
-std::vector<float> embed_batch(std::span<const IndexRow> batch, const LoadedModel* model) {
+// The leading `kept` numbers of the embeddings of the batch's texts, in their order.
+std::vector<float> embed_batch(std::span<const IndexRow> batch, const LoadedModel* model, size_t kept) {
   std::vector<std::string_view> texts;
   for (const IndexRow& row : batch) {
     if (row.kind == index::RowKind::kVector && row.vector.empty()) texts.push_back(row.text);
   }
   if (texts.empty()) return {};
-  std::vector<float> embeddings(texts.size() * static_cast<size_t>(model->model->info().dimensions));
+  const auto dimensions = static_cast<size_t>(model->model->info().dimensions);
+  std::vector<float> embeddings(texts.size() * dimensions);
   call_server([&] { embed_texts(model, texts, nullptr, embeddings.data()); });
+  encoder::truncate_embeddings(texts.size(), dimensions, kept, embeddings.data());
   return embeddings;
 }
 
-void send_batch(index::GenerationId generation, const LoadedModel* model, std::span<const IndexRow> batch) {
-  const std::vector<float> embeddings = embed_batch(batch, model);
-  const size_t dimensions = model == nullptr ? 0 : static_cast<size_t>(model->model->info().dimensions);
+void send_batch(const RowTarget& target, const LoadedModel* model, std::span<const IndexRow> batch) {
+  const size_t dimensions = target.dimensions;
+  const std::vector<float> embeddings = embed_batch(batch, model, dimensions);
   std::vector<index::RowChange> changes;
   changes.reserve(batch.size());
   size_t next = 0;
@@ -64,13 +68,14 @@ void send_batch(index::GenerationId generation, const LoadedModel* model, std::s
     }
     changes.push_back(change);
   }
-  const std::vector<std::byte> bytes = index::encode_insert(generation, changes);
+  const std::vector<std::byte> bytes = index::encode_insert(target.generation, changes);
   call_server([&] { apply_index_change(bytes, false); });
 }
 
 }  // namespace
 
-IndexedContent read_content(const IndexMetapage& metapage, Datum value, bool is_null, uint32 dimensions) {
+IndexedContent read_content(Relation index, const IndexMetapage& metapage, Datum value, bool is_null,
+                            uint32 dimensions) {
   IndexedContent content = {};
   if (is_null) {
     content.kind = index::RowKind::kNull;
@@ -84,7 +89,7 @@ IndexedContent read_content(const IndexMetapage& metapage, Datum value, bool is_
     content.text = text_to_utf8(value_text);
     return content;
   }
-  content.vector = vector_from_array(DatumGetArrayTypeP(value));
+  content.vector = vector_of_value(index, value);
   content.hash = to_content_hash(content_hash(content.vector));
   if (dimensions != 0 && content.vector.size() != dimensions) {
     ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
@@ -108,15 +113,16 @@ IndexRow make_row(index::RowId row, const IndexedContent& content) {
   return made;
 }
 
-void send_rows(index::GenerationId generation, const char* fingerprint, std::span<const IndexRow> rows) {
-  const LoadedModel* model = fingerprint[0] == '\0' ? nullptr : find_model_by_fingerprint(fingerprint, false);
+void send_rows(const RowTarget& target, std::span<const IndexRow> rows) {
+  const bool embeds = target.fingerprint[0] != '\0';
+  const LoadedModel* model = embeds ? find_model_by_fingerprint(target.fingerprint, false) : nullptr;
   guarded([&] {
     for (size_t begin = 0; begin < rows.size();) {
       const size_t width = model == nullptr ? rows[begin].vector.size() : model->model->info().dimensions;
       const size_t limit =
           std::clamp<size_t>(kBatchVectorBytes / (std::max<size_t>(width, 1) * sizeof(float)), 1, kBatchRows);
       const size_t count = std::min(limit, rows.size() - begin);
-      send_batch(generation, model, rows.subspan(begin, count));
+      send_batch(target, model, rows.subspan(begin, count));
       begin += count;
       call_server([] { CHECK_FOR_INTERRUPTS(); });
     }

@@ -44,14 +44,22 @@ inline void set_item_pointer(ItemPointer tid, index::RowId row) {
 
 // Detoasts and checks the column's value.  Errors of vector_from_array; 22000
 // when `dimensions` is not 0 and the vector has another number.
-IndexedContent read_content(const IndexMetapage& metapage, Datum value, bool is_null, uint32 dimensions);
+IndexedContent read_content(Relation index, const IndexMetapage& metapage, Datum value, bool is_null,
+                            uint32 dimensions);
 
 // An owning copy.  May throw; call inside guarded().
 IndexRow make_row(index::RowId row, const IndexedContent& content);
 
+// Where rows go, and how a text becomes a vector there.
+struct RowTarget {
+  index::GenerationId generation;
+  const char* fingerprint;  // of the model; "": no text comes
+  uint32 dimensions;        // leading ones of an embedding that are kept
+};
+
 // Embeds what is text, in batches, and applies the rows to the generation.
 // Raises errors (no exception leaves it); some rows may then be applied already.
-void send_rows(index::GenerationId generation, const char* fingerprint, std::span<const IndexRow> rows);
+void send_rows(const RowTarget& target, std::span<const IndexRow> rows);
 
 }  // namespace pg_semantic
 

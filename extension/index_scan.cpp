@@ -21,10 +21,10 @@ extern "C" {
 #include "extension/index_client.h"
 #include "extension/index_distance_cache.h"
 #include "extension/index_metapage.h"
+#include "extension/index_options.h"
 #include "extension/index_rows.h"
 #include "extension/index_transaction.h"
 #include "extension/semantic_query.h"
-#include "extension/vectors.h"
 
 namespace {
 
@@ -96,10 +96,19 @@ void read_query(IndexScanDesc scan, ScanState* state) {
   if (state->metapage.embeds_text != 0) {
     state->query = semantic_query_from_datum(key->sk_argument);
     check_query_model(state->metapage, state->query, scan->indexRelation);
-    state->vector = query_embedding(state->query);
+    const FloatView embedding = query_embedding(state->query);
+    state->vector = embedding.first(std::min<size_t>(embedding.size(), state->metapage.dimensions));
     return;
   }
-  state->vector = vector_from_array(DatumGetArrayTypeP(key->sk_argument));
+  const Oid type = scan->indexRelation->rd_opcintype[0];
+  if (key->sk_subtype != type) {
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+             errmsg("operator class of index \"%s\" orders by a distance to type %s",
+                    RelationGetRelationName(scan->indexRelation), format_type_be(key->sk_subtype)),
+             errdetail("It can be asked for the distance to a value of the column's type, %s.", format_type_be(type))));
+  }
+  state->vector = vector_of_value(scan->indexRelation, key->sk_argument);
   const uint32 dimensions = index_statistics(state->metapage.generation).dimensions;
   if (dimensions != 0 && state->vector.size() != dimensions) {
     ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
@@ -157,7 +166,9 @@ void return_hit(IndexScanDesc scan, ScanState* state, const index::SearchHit& hi
   const bool null = hit.kind == index::RowKind::kNull || state->vector.empty();
   scan->xs_orderbynulls[0] = null;
   scan->xs_orderbyvals[0] = null ? Datum(0) : Float8GetDatum(hit.distance);
-  if (state->query != nullptr && hit.kind != index::RowKind::kNull) {
+  // The operator's value is the distance of whole embeddings: one of leading dimensions must not become it.
+  const bool whole = state->query != nullptr && state->vector.size() == query_embedding(state->query).size();
+  if (whole && hit.kind != index::RowKind::kNull) {
     remember_scanned_distance(state->query, reinterpret_cast<const uint8_t*>(hit.hash.data()), hit.distance);
   }
 }

@@ -65,7 +65,7 @@ void send(PendingGeneration* pending) {
   if (!is_dropped(pending->generation)) {
     state.unsynced = true;
     // Where this fails the rows stay: an outer transaction that survives the error still owes them.
-    send_rows(pending->generation, pending->fingerprint.c_str(), pending->rows);
+    send_rows({pending->generation, pending->fingerprint.c_str(), pending->dimensions}, pending->rows);
   }
   pending->rows.clear();
   pending->bytes = 0;
@@ -219,7 +219,7 @@ void register_transaction_callbacks() {
   ExecutorStart_hook = on_executor_start;
 }
 
-void add_pending_row(Oid index, const IndexMetapage& metapage, ItemPointer tid, Datum value, bool is_null) {
+void add_pending_row(Relation index, const IndexMetapage& metapage, ItemPointer tid, Datum value, bool is_null) {
   PendingGeneration* pending = find_pending(metapage.generation);
   if (pending == nullptr) {
     const uint32 dimensions = dimensions_of(metapage);
@@ -232,7 +232,7 @@ void add_pending_row(Oid index, const IndexMetapage& metapage, ItemPointer tid, 
       return &state.pending.back();
     });
   }
-  const IndexedContent content = read_content(metapage, value, is_null, pending->dimensions);
+  const IndexedContent content = read_content(index, metapage, value, is_null, pending->dimensions);
   if (pending->dimensions == 0) pending->dimensions = static_cast<uint32>(content.vector.size());
   const SubTransactionId subtransaction = GetCurrentSubTransactionId();
   guarded([&] {

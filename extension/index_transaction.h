@@ -19,7 +19,7 @@ namespace pg_semantic {
 void register_transaction_callbacks();
 
 // Collects a row of `index`; sends what is collected when it has grown large.
-void add_pending_row(Oid index, const IndexMetapage& metapage, ItemPointer tid, Datum value, bool is_null);
+void add_pending_row(Relation index, const IndexMetapage& metapage, ItemPointer tid, Datum value, bool is_null);
 
 // Sends what this transaction has collected for one generation, or for all.
 void send_pending_rows(index::GenerationId generation);

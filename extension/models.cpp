@@ -189,6 +189,15 @@ void embed_texts(const LoadedModel* model, std::span<const std::string_view> con
   CHECK_FOR_INTERRUPTS();
 }
 
+size_t truncated_dimensions(const LoadedModel* model, int32 dimensions) {
+  const int32 most = model->model->info().dimensions;
+  if (dimensions < 1 || dimensions > most)
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("dimensions must be between 1 and %d, not %d", most, dimensions),
+                    errdetail("An embedding of model \"%s\" has %d dimensions.", model->name.c_str(), most)));
+  return static_cast<size_t>(dimensions);
+}
+
 std::string_view server_to_utf8(std::string_view value) {
   const char* converted = pg_server_to_any(value.data(), static_cast<int>(value.size()), PG_UTF8);
   if (converted == value.data()) return value;

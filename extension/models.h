@@ -59,6 +59,11 @@ size_t end_of_piece(std::span<const std::string_view> texts, size_t start);
 // Long batches are cut so that interrupts are served between the pieces.
 void embed_texts(const LoadedModel* model, std::span<const std::string_view> contents, const char* prompt, float* out);
 
+// How many leading numbers of the model's embeddings a caller wants who asks for
+// `dimensions` (encoder::truncate_embeddings() keeps them): 22023 unless it is
+// between 1 and the model's own number.
+size_t truncated_dimensions(const LoadedModel* model, int32 dimensions);
+
 // The database's encoding to UTF-8 and back.  The view lives as long as the
 // datum or the current memory context.  Text that is not valid: 22021.
 std::string_view text_to_utf8(const text* value);

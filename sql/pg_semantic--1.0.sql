@@ -103,11 +103,12 @@ CREATE FUNCTION semantic_embed(content text, model text DEFAULT NULL, prompt tex
 COMMENT ON FUNCTION semantic_embed(text, text, text) IS
 'Sentence embedding with the model''s own pooling and normalisation. model: NULL means the setting semantic.model. prompt: the name of one of the model''s prompts, else a prefix taken literally; NULL means the model''s default prompt. Text past max_tokens is cut. NULL content gives NULL. Errors: 42704 unknown model.';
 
-CREATE FUNCTION semantic_embed_batch(contents text[], model text DEFAULT NULL, prompt text DEFAULT NULL)
-    RETURNS TABLE(ordinal integer, embedding real[])
+CREATE FUNCTION semantic_embed_batch(
+    contents text[], model text DEFAULT NULL, prompt text DEFAULT NULL, dimensions integer DEFAULT NULL
+) RETURNS TABLE(ordinal integer, embedding real[])
     AS 'MODULE_PATHNAME', 'pg_semantic_embed_batch' LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 100;
-COMMENT ON FUNCTION semantic_embed_batch(text[], text, text) IS
-'What semantic_embed() gives for each element, faster. ordinal counts from 1 in the order of the array; NULL elements give NULL embeddings. Errors: 42704 unknown model.';
+COMMENT ON FUNCTION semantic_embed_batch(text[], text, text, integer) IS
+'What semantic_embed() gives for each element, faster. ordinal counts from 1 in the order of the array; NULL elements give NULL embeddings. dimensions: so many leading numbers of each, not normalised again; NULL means all. Errors: 22023 dimensions not between 1 and the model''s; 42704 unknown model.';
 
 CREATE FUNCTION semantic_token_embeddings(content text, model text DEFAULT NULL)
     RETURNS TABLE(ordinal integer, token text, embedding real[])
@@ -360,4 +361,11 @@ CREATE FUNCTION semantic_search(
 ) RETURNS TABLE(ctid tid, distance double precision, score real, content text)
     AS 'MODULE_PATHNAME', 'pg_semantic_search' LANGUAGE C STABLE PARALLEL SAFE COST 300000 ROWS 10;
 COMMENT ON FUNCTION semantic_search(regclass, text, integer, text, integer) IS
-'The k rows nearest to the query, nearest first, as the caller may see them: it is a query of the caller''s own. distance as the index''s operator gives it; score = 1 - distance; content is NULL for a real[] index. With a rerank_model (empty: that of semantic.rerank_model) the best k of the candidates nearest rows by its score, as semantic_rerank() orders them. Errors: 22023 k < 1, candidates < 1, no model for reranking; 42704 unknown model; 42809 not a semantic index; 42501 no SELECT on the table; 0A000 not a reranker, or a real[] index to rerank.';
+'The k rows nearest to the query, nearest first, as the caller may see them: it is a query of the caller''s own. distance as the index''s operator gives it, of whole embeddings whatever the index''s option dimensions; score = 1 - distance; content is NULL for an index of vectors. With a rerank_model (empty: that of semantic.rerank_model) the best k of the candidates nearest rows by its score, as semantic_rerank() orders them. Errors: 22023 k < 1, candidates < 1, no model for reranking; 42704 unknown model; 42809 not a semantic index; 42501 no SELECT on the table; 0A000 not a reranker, or an index of vectors to rerank.';
+
+-- Other extensions -------------------------------------------------------------------
+
+CREATE FUNCTION semantic_enable_pgvector() RETURNS void
+    AS 'MODULE_PATHNAME', 'pg_semantic_enable_pgvector' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION semantic_enable_pgvector() IS
+'Creates the operator classes vector_cosine_ops, vector_l2_ops, vector_ip_ops and halfvec_… for USING semantic over pgvector''s types, with pgvector''s operators; those that exist stay. They belong to neither extension, so that dumps carry them. Errors: 42704 extension vector does not exist; 42501 not a superuser.';

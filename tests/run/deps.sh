@@ -10,11 +10,14 @@ export DEBIAN_FRONTEND=noninteractive
 
 # g++, make: the build.  libfaiss, librocksdb, libopenblas, libicu, libssl,
 # nlohmann-json3: linked or included.  procps, util-linux, perl: the scripts.
+# python3-psycopg, nodejs, node-pg: the clients that the tests run.
 packages=(g++ make "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" libfaiss-dev librocksdb-dev libopenblas-pthread-dev
           libicu-dev libssl-dev nlohmann-json3-dev perl procps util-linux)
 case ${1:-all} in
   build) ;;
-  all) packages+=(libgtest-dev libipc-run-perl clang-format clang-tidy cppcheck shellcheck) ;;
+  all)
+    packages+=(libgtest-dev libipc-run-perl python3 python3-psycopg clang-format clang-tidy cppcheck shellcheck)
+    if has_foreign_node; then provide_node_pg; else packages+=(nodejs node-pg); fi ;;
   fuzz) packages+=(clang libclang-rt-dev) ;;
   *) die "usage: deps.sh [build|all|fuzz]" ;;
 esac

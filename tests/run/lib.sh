@@ -108,8 +108,41 @@ provide_shared_data() {
   export PG_SEMANTIC_SHARED=$shared PG_SEMANTIC_MODELS=$scratch/models
 }
 
+# Whether node is here without Debian's packages of it, with which Debian's
+# node-pg cannot be installed.
+has_foreign_node() {
+  command -v npm >/dev/null && [ "$(dpkg-query -W -f '${db:Status-Status}' node-pg 2>/dev/null || true)" != installed ]
+}
+
+# Node's PostgreSQL driver for such a node, in the build directory.
+provide_node_pg() {
+  local directory=$repository/$BUILD/node
+  [ ! -e "$directory/node_modules/pg/package.json" ] || return 0
+  say "installing pg for Node into $BUILD/node"
+  mkdir -p "$directory"
+  npm install --prefix "$directory" --no-save --no-audit --no-fund --no-update-notifier --loglevel=error pg@8 </dev/null ||
+    die "npm cannot install pg, which the tests of the client examples run"
+}
+
 pg_bin() { "$PG_CONFIG" --bindir; }
 pg_test_directory() { echo "$(dirname "$("$PG_CONFIG" --pgxs)")/../test"; }
+
+# What Perl tests on PostgreSQL::Test need: a copy of tests/tap for the server's
+# user, which becomes the current directory, and their environment.
+prepare_tap() {
+  local test_directory
+  cp -R "$repository/tests/tap" "$scratch/tap"
+  mkdir "$scratch/run"
+  if is_root; then chown -R postgres "$scratch"; fi
+  test_directory=$(pg_test_directory)
+  # TESTDIR is PostgreSQL 15's name, the other two are its successors'.
+  export TESTDIR=$scratch/run TESTLOGDIR=$scratch/run/tmp_check/log TESTDATADIR=$scratch/run/tmp_check
+  export PG_REGRESS=$test_directory/regress/pg_regress PG_TEST_TIMEOUT_DEFAULT=${PG_TEST_TIMEOUT_DEFAULT:-180}
+  export PERL5LIB=$test_directory/perl:$scratch/tap${PERL5LIB:+:$PERL5LIB}
+  PATH=$(pg_bin):$PATH
+  export PATH
+  cd "$scratch/tap"
+}
 
 # start_server DIRECTORY [setting …]: a new cluster in DIRECTORY/data, reached
 # only through a socket in DIRECTORY.  Sets PGHOST, PGPORT, PGUSER for clients.

@@ -41,6 +41,15 @@ SELECT count(*) FROM semantic_embed_batch('{}');
 SELECT count(*) FROM semantic_embed_batch(NULL);
 SELECT ordinal, embedding FROM semantic_embed_batch(ARRAY[NULL, NULL]::text[]);
 
+-- Leading dimensions of a batch: the same numbers, cut, and no more.
+SELECT ordinal, embedding IS NULL AS is_null, cardinality(embedding),
+       pg_temp.largest_difference(embedding, (semantic_embed(content))[:5]) < 1e-6 AS same_numbers
+FROM semantic_embed_batch(ARRAY['one', NULL, 'three', ''], dimensions => 5)
+     JOIN unnest(ARRAY['one', NULL, 'three', '']) WITH ORDINALITY AS contents(content, ordinal) USING (ordinal)
+ORDER BY ordinal;
+SELECT cardinality(embedding) FROM semantic_embed_batch(ARRAY['one'], NULL, NULL, 256);
+SELECT count(*) FROM semantic_embed_batch(NULL, dimensions => 0);
+
 -- Hidden states: as many as the text has tokens.
 SELECT ordinal, token, cardinality(embedding) FROM semantic_token_embeddings('a cat') ORDER BY ordinal;
 SELECT count(*) FROM semantic_token_embeddings(NULL);

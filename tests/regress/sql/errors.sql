@@ -9,6 +9,12 @@ SELECT semantic_embed('x', 'no such model');
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM semantic_embed_batch(ARRAY['x'], 'no such model');
 \echo :LAST_ERROR_SQLSTATE
+SELECT * FROM semantic_embed_batch(ARRAY['x'], dimensions => 0);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM semantic_embed_batch(ARRAY['x'], dimensions => 257);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM semantic_embed_batch(ARRAY[]::text[], dimensions => -1);
+\echo :LAST_ERROR_SQLSTATE
 SELECT semantic_query('x', 'no such model');
 \echo :LAST_ERROR_SQLSTATE
 SET semantic.model = 'no such model';

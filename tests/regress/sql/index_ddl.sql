@@ -161,6 +161,44 @@ SELECT count(*) FROM (SELECT id FROM t ORDER BY embedding <=> point(50) LIMIT 3)
 COMMIT;
 RESET force_parallel_mode;
 
+-- Operator classes of one's own: any type with a function that makes real[] of it, and no other.
+CREATE TABLE places (id integer PRIMARY KEY, place point);
+INSERT INTO places SELECT i, pg_catalog.point(i, i % 10) FROM generate_series(1, 300) i;
+CREATE FUNCTION coordinates(point) RETURNS real[] IMMUTABLE STRICT PARALLEL SAFE LANGUAGE sql
+    AS 'SELECT ARRAY[$1[0], $1[1]]::real[]';
+CREATE OPERATOR CLASS point_l2_ops FOR TYPE point USING semantic AS
+    OPERATOR 1 <-> (point, point) FOR ORDER BY float_ops, FUNCTION 1 semantic_opclass_real_l2(),
+    FUNCTION 2 coordinates(point);
+SELECT amvalidate(oid) FROM pg_opclass WHERE opcname = 'point_l2_ops';
+CREATE INDEX places_semantic ON places USING semantic (place point_l2_ops);
+EXPLAIN (COSTS OFF) SELECT id FROM places ORDER BY place <-> '(77,7)' LIMIT 1;
+SELECT id FROM places ORDER BY place <-> '(77,7)' LIMIT 1;
+DROP INDEX places_semantic;
+DROP OPERATOR FAMILY point_l2_ops USING semantic CASCADE;
+CREATE OPERATOR CLASS point_none_ops FOR TYPE point USING semantic AS
+    OPERATOR 1 <-> (point, point) FOR ORDER BY float_ops, FUNCTION 1 semantic_opclass_real_l2();
+CREATE OPERATOR CLASS point_text_ops FOR TYPE point USING semantic AS
+    OPERATOR 1 <-> (point, point) FOR ORDER BY float_ops, FUNCTION 1 semantic_opclass_text();
+CREATE OPERATOR CLASS point_other_ops FOR TYPE point USING semantic AS
+    OPERATOR 1 <-> (point, point) FOR ORDER BY float_ops, FUNCTION 1 semantic_opclass_real_l2(),
+    FUNCTION 2 float8(integer);
+SELECT opcname, amvalidate(oid) FROM pg_opclass WHERE opcname LIKE 'point\_%\_ops' ORDER BY opcname;
+CREATE INDEX ON places USING semantic (place point_none_ops);
+\echo :LAST_ERROR_SQLSTATE
+CREATE INDEX ON places USING semantic (place point_text_ops);
+CREATE INDEX ON places USING semantic (place point_other_ops);
+CREATE OPERATOR CLASS point_line_ops FOR TYPE point USING semantic AS
+    OPERATOR 1 <-> (point, line) FOR ORDER BY float_ops, FUNCTION 1 semantic_opclass_real_l2(),
+    FUNCTION 2 coordinates(point);
+CREATE INDEX places_line ON places USING semantic (place point_line_ops);
+SELECT id FROM places ORDER BY place <-> line '{1,-1,0}' LIMIT 1;
+DROP TABLE places;
+DROP OPERATOR FAMILY point_none_ops USING semantic CASCADE;
+DROP OPERATOR FAMILY point_text_ops USING semantic CASCADE;
+DROP OPERATOR FAMILY point_other_ops USING semantic CASCADE;
+DROP OPERATOR FAMILY point_line_ops USING semantic CASCADE;
+DROP FUNCTION coordinates(point);
+
 DROP TABLE t;
 DROP FUNCTION nearest(text);
 DROP FUNCTION point(integer);
