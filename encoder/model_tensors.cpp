@@ -156,16 +156,23 @@ class Reader {
     return {weight, take(), static_cast<float>(t_.layer_norm_epsilon), affine_only};
   }
 
+  // MobileBertEmbeddings and MobileBertOutput do not pass layer_norm_eps on: theirs is PyTorch's default.
+  LayerNormWeights take_main_norm() {
+    LayerNormWeights norm = take_norm(t_.no_norm);
+    if (t_.architecture == Architecture::kMobileBert) norm.epsilon = 1e-5F;
+    return norm;
+  }
+
   BottleneckWeights take_bottleneck(int64_t inputs, int64_t outputs) {
     const LinearWeights linear = take_linear(inputs, outputs);
     return {linear, take_norm(t_.no_norm)};
   }
 
-  FeedForwardWeights take_feed_forward() {
+  FeedForwardWeights take_feed_forward(bool last) {
     FeedForwardWeights feed_forward;
     feed_forward.in = take_linear(t_.inner_width(), t_.feed_forward);
     feed_forward.out = take_linear(t_.feed_forward, t_.inner_width());
-    feed_forward.norm = take_norm(t_.no_norm);
+    feed_forward.norm = last ? take_main_norm() : take_norm(t_.no_norm);
     return feed_forward;
   }
 
@@ -173,7 +180,7 @@ class Reader {
     weights->word_embeddings = take();
     weights->position_embeddings = take();
     if (t_.token_types > 0) weights->token_type_embeddings = take();
-    weights->embedding_norm = take_norm(t_.no_norm);
+    weights->embedding_norm = take_main_norm();
     if (t_.projects_embeddings || t_.projects_words) {
       weights->embedding_projection = take_linear(projected_width(t_), t_.width);
     }
@@ -191,8 +198,8 @@ class Reader {
     layer.query_key_value.bias = take();
     layer.attention_output = take_linear(inner, inner);
     layer.attention_norm = take_norm(t_.no_norm);
-    const FeedForwardWeights last = take_feed_forward();
-    for (int64_t i = 1; i < t_.feed_forwards; ++i) layer.feed_forwards.push_back(take_feed_forward());
+    const FeedForwardWeights last = take_feed_forward(true);
+    for (int64_t i = 1; i < t_.feed_forwards; ++i) layer.feed_forwards.push_back(take_feed_forward(false));
     layer.feed_forwards.push_back(last);
     if (t_.bottleneck_width == 0) return layer;
     layer.bottleneck = take_bottleneck(t_.width, inner);

@@ -13,7 +13,7 @@ packages=(g++ make "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" libf
           libicu-dev libssl-dev nlohmann-json3-dev perl procps util-linux)
 case ${1:-all} in
   build) ;;
-  all) packages+=(libgtest-dev libipc-run-perl clang-format clang-tidy cppcheck shellcheck) ;;
+  all) packages+=(libgtest-dev python3 libipc-run-perl clang-format clang-tidy cppcheck shellcheck) ;;
   *) die "usage: deps.sh [build|all]" ;;
 esac
 

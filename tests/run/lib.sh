@@ -108,6 +108,16 @@ provide_shared_data() {
   export PG_SEMANTIC_SHARED=$shared PG_SEMANTIC_MODELS=$scratch/models
 }
 
+# Tiny checkpoints of BERT's siblings, made from their generator, and what is expected of them.
+# Exports PG_SEMANTIC_SIBLINGS and PG_SEMANTIC_SIBLINGS_EXPECTED.
+provide_siblings() {
+  local source=$repository/tests/reference/siblings
+  python3 -B "$source/checkpoints.py" "$scratch/siblings"
+  cp -R "$source/expected" "$scratch/siblings-expected"
+  chmod -R a+rX "$scratch/siblings" "$scratch/siblings-expected"
+  export PG_SEMANTIC_SIBLINGS=$scratch/siblings PG_SEMANTIC_SIBLINGS_EXPECTED=$scratch/siblings-expected
+}
+
 pg_bin() { "$PG_CONFIG" --bindir; }
 pg_test_directory() { echo "$(dirname "$("$PG_CONFIG" --pgxs)")/../test"; }
 

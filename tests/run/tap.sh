@@ -5,6 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 make_scratch
 provide_shared_data
+provide_siblings
 cp -R "$repository/tests/tap" "$scratch/tap"
 mkdir "$scratch/run"
 if is_root; then chown -R postgres "$scratch"; fi
