@@ -120,8 +120,14 @@ uninstall-worker:
 
 # ---- unit tests ---------------------------------------------------------------
 
+# Tiny checkpoints of BERT's siblings, of which the repository has the generator.
+sibling_models := $(BUILD)/siblings/made
+$(sibling_models): $(wildcard tests/reference/siblings/*.py)
+	python3 -B tests/reference/siblings/checkpoints.py $(@D)
+	@touch $@
+
 unit_tests := $(BUILD)/tests/unit_tests
-$(unit_tests): $(unit_objects) $(encoder_objects) $(index_objects)
+$(unit_tests): $(unit_objects) $(encoder_objects) $(index_objects) | $(sibling_models)
 	$(CXX) -o $@ $^ -lgtest -lgtest_main -lfaiss -lrocksdb -lopenblas -lgomp -licuuc -lcrypto -lpthread -ldl $(SANITIZE)
 
 # ---- benchmarks outside the server ------------------------------------------------

@@ -18,7 +18,8 @@ void apply_linear(const LinearWeights& linear, Activation activation, size_t row
 }  // namespace
 
 void compute_logits(const HeadConfig& config, const HeadWeights& weights, size_t tokens, HeadState* state) {
-  const size_t width = weights.output.inputs;
+  const LinearWeights& output = weights.output;
+  const size_t width = output.inputs + weights.extra_inputs;
   float* hidden = state->hidden.data();
   if (config.transform) {
     state->transformed.resize(tokens * width);
@@ -26,8 +27,18 @@ void compute_logits(const HeadConfig& config, const HeadWeights& weights, size_t
     hidden = state->transformed.data();
   }
   if (config.norm) kernels().add_layer_norm(tokens, width, nullptr, nullptr, weights.norm, hidden);
-  state->logits.resize(tokens * weights.output.outputs);
-  apply_linear(weights.output, Activation::kIdentity, tokens, hidden, state->logits.data());
+
+  state->logits.resize(tokens * output.outputs);
+  float* logits = state->logits.data();
+  multiply_transposed({tokens, output.outputs, output.inputs}, {hidden, width}, {output.weight, output.inputs},
+                      {logits, output.outputs});
+  if (weights.extra != nullptr) {
+    state->extra.resize(tokens * output.outputs);
+    kernels().multiply({tokens, output.outputs, weights.extra_inputs}, {hidden + output.inputs, width},
+                       {weights.extra, output.outputs}, {state->extra.data(), output.outputs});
+    for (size_t i = 0; i < state->extra.size(); ++i) logits[i] += state->extra[i];
+  }
+  kernels().add_bias(tokens, output.outputs, output.bias, Activation::kIdentity, logits);
 }
 
 }  // namespace pg_semantic::encoder

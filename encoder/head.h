@@ -15,7 +15,8 @@ namespace pg_semantic::encoder {
 // Working memory, used again from call to call.
 struct HeadState {
   std::vector<float> hidden;       // [tokens, width]: the caller's, and overwritten
-  std::vector<float> transformed;  // [tokens, width]
+  std::vector<float> transformed;  // [tokens, head's width]
+  std::vector<float> extra;        // [tokens, outputs]
   std::vector<float> logits;       // [tokens, outputs]: the result
 };
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "encoder/json.h"
+#include "encoder/model_names.h"
 
 namespace pg_semantic::encoder {
 
@@ -17,6 +18,11 @@ constexpr int64_t kMaxLabels = 100000;
 
 Status corrupt(const std::string& path, std::string detail) {
   return {StatusCode::kCorrupt, "file \"" + path + "\" has a wrong value", std::move(detail)};
+}
+
+Status unsupported(const std::string& path, std::string detail) {
+  return {StatusCode::kUnsupported, "file \"" + path + "\" asks for something that is not supported",
+          std::move(detail)};
 }
 
 std::string task_of(std::string_view architecture) {
@@ -68,22 +74,55 @@ Result<Activation> read_score_activation(const json& config, const std::string& 
     if (!name->has_value()) continue;
     const std::optional<Activation> activation = activation_from_torch_class(**name);
     if (activation) return *activation;
-    return Status(StatusCode::kUnsupported, "file \"" + path + "\" asks for something that is not supported",
-                  "Its " + std::string(key) + " is \"" + **name + "\".");
+    return unsupported(path, "Its " + std::string(key) + " is \"" + **name + "\".");
   }
   return Activation::kSigmoid;
+}
+
+// ELECTRA's sequence_summary, of which its configuration has the parts.
+Status read_sequence_summary(const json& config, const std::string& path, HeadConfig* head) {
+  const Result<std::optional<std::string>> type = json_string(config, "summary_type", path);
+  if (!type) return type.status();
+  if (type->value_or("first") != "first") return unsupported(path, "Its summary_type is \"" + **type + "\".");
+  PG_SEMANTIC_RETURN_IF_ERROR(take_bool(config, "summary_use_proj", path, &head->transform));
+  const Result<std::optional<std::string>> name = json_string(config, "summary_activation", path);
+  if (!name) return name.status();
+  const bool none = config.contains("summary_activation") && config["summary_activation"].is_null();
+  const std::optional<Activation> activation = activation_from_name(none ? "linear" : name->value_or("gelu"));
+  if (!activation) return unsupported(path, "Its summary_activation is \"" + **name + "\".");
+  head->transform_activation = *activation;
+  return Status::ok();
+}
+
+// What comes before the projection.
+Status read_transform(const json& config, const std::string& path, const ModelConfig& model, HeadConfig* head) {
+  const TransformerConfig& t = model.transformer;
+  const HeadShape shape = published_head_shape(t.architecture, model.task);
+  head->transform = shape.transform;
+  head->norm = shape.norm;
+  if (shape.transform) head->transform_activation = shape.activation.value_or(t.activation);
+  if (model.task == kFillMask) {
+    // MobileBERT's projection is wider than its word embedding, the others' is as wide.
+    if (t.architecture == Architecture::kMobileBert) {
+      head->extra_inputs = t.width - t.word_width();
+    } else if (t.word_width() != t.width) {
+      head->width = t.word_width();
+    }
+  } else if (t.architecture == Architecture::kElectra && model.task == kMultipleChoice) {
+    return read_sequence_summary(config, path, head);
+  } else if (t.architecture == Architecture::kMobileBert && shape.transform) {
+    PG_SEMANTIC_RETURN_IF_ERROR(take_bool(config, "classifier_activation", path, &head->transform));
+    if (!head->transform) head->transform_activation = Activation::kIdentity;
+  }
+  return Status::ok();
 }
 
 }  // namespace
 
 Status read_head(const json& config, const std::string& path, ModelConfig* model) {
   model->task = task_of(model->architecture_name);
-  const bool distilbert = model->transformer.architecture == Architecture::kDistilBert;
   HeadConfig& head = model->head;
-  if (model->task == kSequenceClassification || model->task == kMultipleChoice) {
-    head.transform = true;
-    head.transform_activation = distilbert ? Activation::kRelu : Activation::kTanh;
-  }
+  PG_SEMANTIC_RETURN_IF_ERROR(read_transform(config, path, *model, &head));
   if (model->task == kSequenceClassification || model->task == kTokenClassification) {
     Result<std::vector<std::string>> labels = read_labels(config, path);
     if (!labels) return labels.status();
@@ -103,8 +142,6 @@ Status read_head(const json& config, const std::string& path, ModelConfig* model
     head.outputs = 1;
   } else if (model->task == kFillMask) {
     head.outputs = model->transformer.vocabulary_size;
-    head.transform = head.norm = true;
-    head.transform_activation = model->transformer.activation;
   }
   return Status::ok();
 }

@@ -115,4 +115,25 @@ Result<std::optional<std::string>> json_string(const json& object, std::string_v
   return std::optional<std::string>(member->get<std::string>());
 }
 
+Status take_integer(const json& object, std::initializer_list<const char*> keys, std::string_view what,
+                    int64_t* value) {
+  constexpr int64_t kAnyInteger = int64_t{1} << 53;
+  for (const char* key : keys) {
+    const Result<std::optional<int64_t>> found = json_integer(object, key, -kAnyInteger, kAnyInteger, what);
+    if (!found) return found.status();
+    if (found->has_value()) {
+      *value = **found;
+      return Status::ok();
+    }
+  }
+  return Status::ok();
+}
+
+Status take_bool(const json& object, const char* key, std::string_view what, bool* value) {
+  const Result<std::optional<bool>> found = json_bool(object, key, what);
+  if (!found) return found.status();
+  if (found->has_value()) *value = **found;
+  return Status::ok();
+}
+
 }  // namespace pg_semantic::encoder

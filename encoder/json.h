@@ -9,6 +9,7 @@
 #define PG_SEMANTIC_ENCODER_JSON_H
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,6 +44,11 @@ Result<std::optional<double>> json_number(const nlohmann::json& object, std::str
 Result<std::optional<bool>> json_bool(const nlohmann::json& object, std::string_view key, std::string_view what);
 Result<std::optional<std::string>> json_string(const nlohmann::json& object, std::string_view key,
                                                std::string_view what);
+
+// Replaces *value by the first of `keys` that `object` has, if any.
+Status take_integer(const nlohmann::json& object, std::initializer_list<const char*> keys, std::string_view what,
+                    int64_t* value);
+Status take_bool(const nlohmann::json& object, const char* key, std::string_view what, bool* value);
 
 }  // namespace pg_semantic::encoder
 

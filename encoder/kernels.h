@@ -49,6 +49,7 @@ struct LayerNormWeights {
   const float* weight;
   const float* bias;
   float epsilon;
+  bool affine_only = false;  // MobileBERT's NoNorm: weight · x + bias, without mean and variance
 };
 
 struct Kernels {
@@ -60,6 +61,9 @@ struct Kernels {
 
   // x[r, c] = activation(x[r, c] + bias[c]); bias may be nullptr
   void (*add_bias)(size_t rows, size_t columns, const float* bias, Activation activation, float* x);
+
+  // x[r, c] += bias[c - r]: one number for each distance, also negative ones
+  void (*add_diagonals)(size_t rows, size_t columns, const float* bias, Matrix x);
 
   // Each row of x, `columns` long, becomes its softmax (numbers ≥ 0 that add up to 1).
   void (*softmax)(size_t rows, size_t columns, Matrix x);

@@ -321,18 +321,12 @@ class MappedModel final : public Model {
     size_t tokens = 0;
     for (size_t i = 0; i < count; ++i) tokens += length(i);
     const std::vector<size_t> ends = cut_batches(count, length, tokens, options.threads);
-    prepare_multiply(static_cast<double>(tokens) * operations_per_token());
+    prepare_multiply(static_cast<double>(tokens) * operations_per_token(weights_));
     JobRunner runner(options, ends.size());
     return runner.run([&](size_t batch, size_t worker, const Interrupted& interrupted) {
       const size_t begin = batch == 0 ? 0 : ends[batch - 1];
       return job(begin, ends[batch], &scratch_of(worker), interrupted);
     });
-  }
-
-  // Of the linear layers.
-  [[nodiscard]] double operations_per_token() const {
-    const TransformerConfig& t = config_.transformer;
-    return 2.0 * static_cast<double>(t.layers * t.width * (4 * t.width + 2 * t.feed_forward));
   }
 
   // Where each batch ends among the texts: consecutive texts of kBatchTokens

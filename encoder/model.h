@@ -1,10 +1,13 @@
 // The encoder's public face: a Hugging Face directory becomes one model file,
 // a model file becomes a Model, a Model turns text into vectors.
 //
-// Architectures: DistilBERT (Sanh et al., arXiv 1910.01108) and BERT/MiniLM
-// (Devlin et al., arXiv 1810.04805; Wang et al., arXiv 2002.10957), with the
+// Architectures: DistilBERT (Sanh et al., arXiv 1910.01108), BERT, MiniLM and
+// TinyBERT (Devlin et al., arXiv 1810.04805; Wang et al., 2002.10957; Jiao et al.,
+// 1909.10351), RoBERTa with DistilRoBERTa, XLM-RoBERTa and CamemBERT (Liu et al.,
+// 1907.11692), ELECTRA (Clark et al., 2003.10555), MPNet (Song et al., 2004.09297),
+// ALBERT (Lan et al., 1909.11942) and MobileBERT (Sun et al., 2004.02984), with the
 // pooling, dense and normalising modules of sentence-transformers (Reimers and
-// Gurevych, arXiv 1908.10084).
+// Gurevych, 1908.10084).
 //
 // Thread safety: a Model is const after open(); its functions may be called by
 // one thread at a time (they use the process's one thread pool and scratch).

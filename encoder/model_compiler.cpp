@@ -14,6 +14,7 @@
 #include "encoder/model.h"
 #include "encoder/model_directory.h"
 #include "encoder/model_file.h"
+#include "encoder/model_names.h"
 #include "encoder/model_tensors.h"
 #include "encoder/safetensors.h"
 #include "encoder/sha256.h"
@@ -80,10 +81,10 @@ class Fingerprint {
 };
 
 // LayerNorm's members under TensorFlow's names, as the oldest checkpoints have
-// them; BERT's bias over the vocabulary under its own name, which most have.
+// them; the bias over the vocabulary under its own name, which most have.
 std::string present_name(const TensorStore& store, const std::string& name) {
   static constexpr std::pair<std::string_view, std::string_view> kOldNames[] = {
-      {".weight", ".gamma"}, {".bias", ".beta"}, {".predictions.decoder.bias", ".predictions.bias"}};
+      {".weight", ".gamma"}, {".bias", ".beta"}, {".decoder.bias", ".bias"}};
   if (store.contains(name)) return name;
   for (const auto& [member, old] : kOldNames) {
     if (!name.ends_with(member)) continue;

@@ -1,6 +1,7 @@
 // See model_config.h.
 #include "encoder/model_config.h"
 
+#include <algorithm>
 #include <array>
 #include <exception>
 #include <stdexcept>
@@ -22,6 +23,33 @@ constexpr std::array<std::pair<Activation, std::string_view>, 8> kActivationName
     {Activation::kTanh, "tanh"},
     {Activation::kSigmoid, "sigmoid"},
 }};
+
+constexpr std::array<std::pair<Architecture, std::string_view>, 7> kModelTypes = {{
+    {Architecture::kDistilBert, "distilbert"},
+    {Architecture::kBert, "bert"},
+    {Architecture::kRoberta, "roberta"},
+    {Architecture::kElectra, "electra"},
+    {Architecture::kMpnet, "mpnet"},
+    {Architecture::kAlbert, "albert"},
+    {Architecture::kMobileBert, "mobilebert"},
+}};
+
+// Fields that are kept only when they differ from their defaults.
+constexpr std::pair<const char*, int64_t TransformerConfig::*> kOptionalNumbers[] = {
+    {"padding_index", &TransformerConfig::padding_index},
+    {"embedding_width", &TransformerConfig::embedding_width},
+    {"relative_buckets", &TransformerConfig::relative_buckets},
+    {"layer_groups", &TransformerConfig::layer_groups},
+    {"layers_per_group", &TransformerConfig::layers_per_group},
+    {"bottleneck_width", &TransformerConfig::bottleneck_width},
+    {"feed_forwards", &TransformerConfig::feed_forwards}};
+constexpr std::pair<const char*, bool TransformerConfig::*> kOptionalFlags[] = {
+    {"projects_embeddings", &TransformerConfig::projects_embeddings},
+    {"projects_words", &TransformerConfig::projects_words},
+    {"trigrams", &TransformerConfig::trigrams},
+    {"bottleneck_attention", &TransformerConfig::bottleneck_attention},
+    {"shared_bottleneck", &TransformerConfig::shared_bottleneck},
+    {"no_norm", &TransformerConfig::no_norm}};
 
 std::string_view own_name(Activation activation) {
   for (const auto& [value, name] : kActivationNames) {
@@ -47,23 +75,59 @@ Status check_range(const char* what, int64_t value, int64_t minimum, int64_t max
                       std::to_string(minimum) + " and " + std::to_string(maximum) + ".");
 }
 
+// What distinguishes the families: sizes, and flags that make sense together.
+Status check_variations(const TransformerConfig& t) {
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("padding index", t.padding_index, -1, t.positions - 4));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("embedding size", t.embedding_width, 0, kMaxWidth));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of layer groups", t.layer_groups, 0, t.layers));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of layers in a group", t.layers_per_group, 1, 64));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("bottleneck size", t.bottleneck_width, 0, kMaxWidth));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of feed-forward networks", t.feed_forwards, 1, 64));
+  if (t.relative_buckets != 0 && t.relative_buckets != kRelativeBuckets) {
+    return out_of_range("The number of buckets of relative positions is " + std::to_string(t.relative_buckets) +
+                        "; it must be " + std::to_string(kRelativeBuckets) + ".");
+  }
+  const bool projected = t.projects_embeddings || t.projects_words;
+  if ((t.projects_embeddings && t.projects_words) || (t.trigrams && !t.projects_words) ||
+      (!projected && t.word_width() != t.width)) {
+    return out_of_range("The embedding size " + std::to_string(t.word_width()) + " does not lead to the hidden size " +
+                        std::to_string(t.width) + ".");
+  }
+  if (t.layer_groups == 0 && t.layers_per_group != 1) return out_of_range("There are layers, but no groups of them.");
+  const bool from_bottleneck = t.bottleneck_attention || t.shared_bottleneck;
+  if ((from_bottleneck && t.bottleneck_width == 0) || (t.bottleneck_attention && t.shared_bottleneck) ||
+      (!from_bottleneck && t.inner_width() != t.width)) {
+    return out_of_range("The bottleneck size " + std::to_string(t.bottleneck_width) +
+                        " does not fit where queries, keys and values come from.");
+  }
+  return Status::ok();
+}
+
 Status check_transformer(const TransformerConfig& t) {
   PG_SEMANTIC_RETURN_IF_ERROR(check_range("vocabulary size", t.vocabulary_size, 1, 1 << 22));
   PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of positions", t.positions, 3, 1 << 16));
   PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of token types", t.token_types, 0, 1024));
   PG_SEMANTIC_RETURN_IF_ERROR(check_range("hidden size", t.width, 1, kMaxWidth));
   PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of layers", t.layers, 1, 256));
-  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of attention heads", t.heads, 1, t.width));
   PG_SEMANTIC_RETURN_IF_ERROR(check_range("feed-forward size", t.feed_forward, 1, 1 << 16));
-  if (t.width % t.heads != 0) {
-    return out_of_range("The hidden size " + std::to_string(t.width) + " is not a multiple of the " +
+  PG_SEMANTIC_RETURN_IF_ERROR(check_variations(t));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of attention heads", t.heads, 1, t.inner_width()));
+  if (t.inner_width() % t.heads != 0) {
+    return out_of_range("The hidden size " + std::to_string(t.inner_width()) + " is not a multiple of the " +
                         std::to_string(t.heads) + " attention heads.");
   }
   if (!(t.layer_norm_epsilon > 0 && t.layer_norm_epsilon <= 1)) {
     return out_of_range("The epsilon of layer normalization must be between 0 and 1.");
   }
-  const int64_t layer = 4 * t.width * t.width + 2 * t.width * t.feed_forward;
-  const int64_t parameters = (t.vocabulary_size + t.positions + t.token_types) * t.width + t.layers * layer;
+  // With the ranges above below 2^60.
+  const int64_t inner = t.inner_width();
+  const int64_t feed_forwards = t.feed_forwards * 2 * inner * t.feed_forward;
+  const int64_t bottlenecks = t.bottleneck_width > 0 ? 3 * t.width * inner : 0;
+  const int64_t layer = 3 * inner * std::max(inner, t.bottleneck_width > 0 ? t.width : inner) + inner * inner +
+                        bottlenecks + feed_forwards;
+  const int64_t embeddings = t.vocabulary_size * t.word_width() + (t.positions + t.token_types) * t.summed_width() +
+                             3 * t.word_width() * t.width;
+  const int64_t parameters = embeddings + t.stored_layers() * layer;
   if (parameters <= kMaxParameters) return Status::ok();
   return {StatusCode::kUnsupported, "the model is too large",
           "Its configuration asks for " + std::to_string(parameters) + " parameters; at most " +
@@ -86,6 +150,17 @@ Status check_modules(const ModelConfig& config) {
   return Status::ok();
 }
 
+// A projection whose weight is the word embedding takes as many inputs as that has columns.
+Status check_head_width(const HeadConfig& head, const TransformerConfig& transformer) {
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("head's width", head.width, 0, kMaxWidth));
+  const int64_t width = head.width > 0 ? head.width : transformer.width;
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of the head's extra inputs", head.extra_inputs, 0, width - 1));
+  if ((head.width > 0 && !head.transform) || (head.tied && width - head.extra_inputs != transformer.word_width())) {
+    return out_of_range("The head's width " + std::to_string(width) + " does not fit.");
+  }
+  return Status::ok();
+}
+
 // As many outputs as the task reads: what uses a head relies on it.
 Status check_head(const ModelConfig& config) {
   const HeadConfig& head = config.head;
@@ -103,19 +178,45 @@ Status check_head(const ModelConfig& config) {
                           " outputs, but needs " + std::to_string(outputs) + ".");
     }
     if (head.tied && task != kFillMask) return out_of_range("Only a head that fills masks can be tied.");
+    PG_SEMANTIC_RETURN_IF_ERROR(check_head_width(head, config.transformer));
     return check_range("number of the head's outputs", head.outputs, 1, 1 << 22);
   }
   return out_of_range("There is a head for the task \"" + config.task + "\".");
 }
 
 nlohmann::json head_to_json(const HeadConfig& head) {
-  return {{"outputs", head.outputs},
-          {"transform", head.transform},
-          {"transform_activation", own_name(head.transform_activation)},
-          {"norm", head.norm},
-          {"tied", head.tied},
-          {"multi_label", head.multi_label},
-          {"score_activation", own_name(head.score_activation)}};
+  nlohmann::json value = {{"outputs", head.outputs},
+                          {"transform", head.transform},
+                          {"transform_activation", own_name(head.transform_activation)},
+                          {"norm", head.norm},
+                          {"tied", head.tied},
+                          {"multi_label", head.multi_label},
+                          {"score_activation", own_name(head.score_activation)}};
+  if (head.width > 0) value["width"] = head.width;
+  if (head.extra_inputs > 0) value["extra_inputs"] = head.extra_inputs;
+  return value;
+}
+
+nlohmann::json transformer_to_json(const TransformerConfig& t) {
+  nlohmann::json value = {{"model_type", model_type(t.architecture)},
+                          {"vocabulary_size", t.vocabulary_size},
+                          {"positions", t.positions},
+                          {"token_types", t.token_types},
+                          {"width", t.width},
+                          {"layers", t.layers},
+                          {"heads", t.heads},
+                          {"feed_forward", t.feed_forward},
+                          {"activation", own_name(t.activation)},
+                          {"layer_norm_epsilon", t.layer_norm_epsilon},
+                          {"sinusoidal_positions", t.sinusoidal_positions}};
+  const TransformerConfig defaults;
+  for (const auto& [key, field] : kOptionalNumbers) {
+    if (t.*field != defaults.*field) value[key] = t.*field;
+  }
+  for (const auto& [key, field] : kOptionalFlags) {
+    if (t.*field) value[key] = true;
+  }
+  return value;
 }
 
 nlohmann::json module_to_json(const ModuleConfig& module) {
@@ -132,6 +233,13 @@ Activation read_activation(const nlohmann::json& value) {
   const std::optional<Activation> activation = from_own_name(value.get<std::string>());
   if (!activation) throw std::invalid_argument("unknown activation");
   return *activation;
+}
+
+Architecture read_architecture(std::string_view type) {
+  for (const auto& [architecture, name] : kModelTypes) {
+    if (name == type) return architecture;
+  }
+  throw std::invalid_argument("unknown model type");
 }
 
 // A floating-point number is not converted: one out of range would be undefined.
@@ -161,19 +269,14 @@ HeadConfig read_head(const nlohmann::json& value) {
   head.tied = value.at("tied").get<bool>();
   head.multi_label = value.at("multi_label").get<bool>();
   head.score_activation = read_activation(value.at("score_activation"));
+  if (value.contains("width")) head.width = read_integer(value, "width");
+  if (value.contains("extra_inputs")) head.extra_inputs = read_integer(value, "extra_inputs");
   return head;
 }
 
-ModelConfig read_config(const nlohmann::json& value) {
-  ModelConfig config;
-  config.architecture_name = value.at("architecture_name").get<std::string>();
-  config.task = value.at("task").get<std::string>();
-  config.model_precision = value.at("model_precision").get<std::string>();
-  TransformerConfig& t = config.transformer;
-  const nlohmann::json& from = value.at("transformer");
-  t.architecture = from.at("model_type").get<std::string>() == model_type(Architecture::kDistilBert)
-                       ? Architecture::kDistilBert
-                       : Architecture::kBert;
+TransformerConfig read_transformer(const nlohmann::json& from) {
+  TransformerConfig t;
+  t.architecture = read_architecture(from.at("model_type").get<std::string>());
   t.vocabulary_size = read_integer(from, "vocabulary_size");
   t.positions = read_integer(from, "positions");
   t.token_types = read_integer(from, "token_types");
@@ -184,6 +287,21 @@ ModelConfig read_config(const nlohmann::json& value) {
   t.activation = read_activation(from.at("activation"));
   t.layer_norm_epsilon = from.at("layer_norm_epsilon").get<double>();
   t.sinusoidal_positions = from.at("sinusoidal_positions").get<bool>();
+  for (const auto& [key, field] : kOptionalNumbers) {
+    if (from.contains(key)) t.*field = read_integer(from, key);
+  }
+  for (const auto& [key, field] : kOptionalFlags) {
+    if (from.contains(key)) t.*field = from.at(key).get<bool>();
+  }
+  return t;
+}
+
+ModelConfig read_config(const nlohmann::json& value) {
+  ModelConfig config;
+  config.architecture_name = value.at("architecture_name").get<std::string>();
+  config.task = value.at("task").get<std::string>();
+  config.model_precision = value.at("model_precision").get<std::string>();
+  config.transformer = read_transformer(value.at("transformer"));
   const nlohmann::json& pooling = value.at("pooling");
   config.pooling.cls = pooling.at("cls").get<bool>();
   config.pooling.max = pooling.at("max").get<bool>();
@@ -204,7 +322,10 @@ ModelConfig read_config(const nlohmann::json& value) {
 }  // namespace
 
 std::string_view model_type(Architecture architecture) {
-  return architecture == Architecture::kDistilBert ? "distilbert" : "bert";
+  for (const auto& [value, name] : kModelTypes) {
+    if (value == architecture) return name;
+  }
+  return "";
 }
 
 std::optional<Activation> activation_from_name(std::string_view name) {
@@ -245,7 +366,7 @@ Status check_config(const ModelConfig& config) {
   PG_SEMANTIC_RETURN_IF_ERROR(check_modules(config));
   PG_SEMANTIC_RETURN_IF_ERROR(check_head(config));
   // [CLS], a token and [SEP] at least.
-  return check_range("greatest number of tokens", config.max_tokens, 3, config.transformer.positions);
+  return check_range("greatest number of tokens", config.max_tokens, 3, config.transformer.usable_positions());
 }
 
 int64_t embedding_dimensions(const ModelConfig& config) {
@@ -273,24 +394,12 @@ std::string pooling_name(const PoolingConfig& pooling) {
 }
 
 nlohmann::json to_json(const ModelConfig& config) {
-  const TransformerConfig& t = config.transformer;
   nlohmann::json modules = nlohmann::json::array();
   for (const ModuleConfig& module : config.modules) modules.push_back(module_to_json(module));
   nlohmann::json value = {{"architecture_name", config.architecture_name},
                           {"task", config.task},
                           {"model_precision", config.model_precision},
-                          {"transformer",
-                           {{"model_type", model_type(t.architecture)},
-                            {"vocabulary_size", t.vocabulary_size},
-                            {"positions", t.positions},
-                            {"token_types", t.token_types},
-                            {"width", t.width},
-                            {"layers", t.layers},
-                            {"heads", t.heads},
-                            {"feed_forward", t.feed_forward},
-                            {"activation", own_name(t.activation)},
-                            {"layer_norm_epsilon", t.layer_norm_epsilon},
-                            {"sinusoidal_positions", t.sinusoidal_positions}}},
+                          {"transformer", transformer_to_json(config.transformer)},
                           {"pooling",
                            {{"cls", config.pooling.cls},
                             {"max", config.pooling.max},

@@ -21,10 +21,12 @@
 
 namespace pg_semantic::encoder {
 
-enum class Architecture : uint8_t { kDistilBert, kBert };
+// Families that publish their tensors under the same names.
+enum class Architecture : uint8_t { kDistilBert, kBert, kRoberta, kElectra, kMpnet, kAlbert, kMobileBert };
 
-// The encoder proper.  Defaults are those of transformers' BertConfig and
-// DistilBertConfig, which a config.json may leave out.
+// The encoder proper.  The defaults are BERT's; a field that is none of BERT's
+// has the value under which it changes nothing, and is kept in a model file only
+// when it has another (fingerprints of models stay what they were).
 struct TransformerConfig {
   Architecture architecture = Architecture::kBert;
   int64_t vocabulary_size = 30522;  // rows of the word embedding
@@ -37,6 +39,37 @@ struct TransformerConfig {
   Activation activation = Activation::kGelu;
   double layer_norm_epsilon = 1e-12;
   bool sinusoidal_positions = false;  // may be absent from the weights, computed then
+
+  // RoBERTa and MPNet: positions are counted from padding_index + 1, over the tokens
+  // whose id is not padding_index; those are all at padding_index.
+  int64_t padding_index = -1;
+
+  // Factorised embeddings (ALBERT, arXiv 1909.11942, section 3.1; ELECTRA; MobileBERT).
+  int64_t embedding_width = 0;       // of the word embedding; 0: width
+  bool projects_embeddings = false;  // the sum of the embeddings, normalised, is projected to width
+  bool projects_words = false;       // the word embeddings are projected to width before they are summed up
+  bool trigrams = false;             // what is projected is the next, this and the previous word side by side
+
+  int64_t relative_buckets = 0;  // of distances, each with a bias on the scores (MPNet); 0: none
+
+  // Layers that share weights (ALBERT): `layers` blocks, each of layers_per_group layers, take the
+  // weights of layer_groups such groups in turn.
+  int64_t layer_groups = 0;  // 0: nothing is shared
+  int64_t layers_per_group = 1;
+
+  // MobileBERT (Sun et al., arXiv 2004.02984, section 3).
+  int64_t bottleneck_width = 0;       // of what attention and feed-forward networks work on; 0: width
+  bool bottleneck_attention = false;  // queries, keys and values come from that; else from the hidden state
+  bool shared_bottleneck = false;  // … or queries and keys from a bottleneck of their own, values from the hidden state
+  int64_t feed_forwards = 1;       // in each layer
+  bool no_norm = false;            // weight · x + bias in place of each LayerNorm
+
+  [[nodiscard]] int64_t word_width() const { return embedding_width > 0 ? embedding_width : width; }
+  [[nodiscard]] int64_t summed_width() const { return projects_words ? width : word_width(); }
+  [[nodiscard]] int64_t inner_width() const { return bottleneck_width > 0 ? bottleneck_width : width; }
+  [[nodiscard]] int64_t stored_layers() const { return layer_groups > 0 ? layer_groups * layers_per_group : layers; }
+  // Longest text that has a position for each of its tokens.
+  [[nodiscard]] int64_t usable_positions() const { return positions - padding_index - 1; }
 };
 
 // Several are concatenated in this order.
@@ -75,6 +108,10 @@ inline constexpr std::string_view kMultipleChoice = "multiple-choice";
 // activation and a LayerNorm where the head has them, and a projection.
 struct HeadConfig {
   int64_t outputs = 0;  // of the projection; 0: the model has no head
+  int64_t width = 0;    // of what the dense layer makes of a hidden state; 0: the encoder's width
+  // MobileBERT: inputs of the projection, the last ones, whose weight is not the word embedding's and
+  // is kept transposed.
+  int64_t extra_inputs = 0;
   bool transform = false;
   Activation transform_activation = Activation::kIdentity;
   bool norm = false;
@@ -99,6 +136,7 @@ struct ModelConfig {
 
 inline constexpr int64_t kMaxParameters = int64_t{1} << 30;
 inline constexpr int64_t kMaxWidth = 16384;
+inline constexpr int64_t kRelativeBuckets = 32;  // the only number of them that MPNet's published code computes
 
 // Sizes in range and consistent with each other: afterwards no product of the
 // sizes that make up a tensor or a text's working memory overflows.  The
@@ -110,7 +148,7 @@ int64_t embedding_dimensions(const ModelConfig& config);
 bool ends_normalized(const ModelConfig& config);
 std::string pooling_name(const PoolingConfig& pooling);
 
-std::string_view model_type(Architecture architecture);  // "distilbert", "bert"
+std::string_view model_type(Architecture architecture);  // "distilbert", "bert", …
 
 // transformers' and PyTorch's names of activations; nullopt for others.
 std::optional<Activation> activation_from_name(std::string_view name);

@@ -7,12 +7,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <initializer_list>
 
 #include "encoder/file_reader.h"
 #include "encoder/head_config.h"
 #include "encoder/json.h"
 #include "encoder/tokenizer_config.h"
+#include "encoder/transformer_config.h"
 
 namespace pg_semantic::encoder {
 
@@ -21,7 +21,6 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxConfigFile = 4 << 20;
-constexpr int64_t kAnyInteger = int64_t{1} << 53;
 
 Status corrupt(const std::string& path, std::string detail) {
   return {StatusCode::kCorrupt, "file \"" + path + "\" has a wrong value", std::move(detail)};
@@ -55,123 +54,6 @@ class ConfigFiles {
   std::string directory_;
   DirectoryReader reader_;
 };
-
-// What config.json calls each number, the published name first.
-struct ConfigKeys {
-  Architecture architecture;
-  std::string_view class_prefix;  // of the names in "architectures"
-  std::initializer_list<const char*> width, layers, heads, feed_forward, activation;
-  int64_t default_layers;
-};
-
-const ConfigKeys kConfigKeys[] = {
-    {Architecture::kDistilBert,
-     "DistilBert",
-     {"dim", "hidden_size"},
-     {"n_layers", "num_hidden_layers"},
-     {"n_heads", "num_attention_heads"},
-     {"hidden_dim"},
-     {"activation"},
-     6},
-    {Architecture::kBert,
-     "Bert",
-     {"hidden_size"},
-     {"num_hidden_layers"},
-     {"num_attention_heads"},
-     {"intermediate_size"},
-     {"hidden_act"},
-     12},
-};
-
-// Replaces *value by the first of `keys` that `object` has.
-Status take_integer(const json& object, std::initializer_list<const char*> keys, const std::string& path,
-                    int64_t* value) {
-  for (const char* key : keys) {
-    const Result<std::optional<int64_t>> found = json_integer(object, key, -kAnyInteger, kAnyInteger, path);
-    if (!found) return found.status();
-    if (found->has_value()) {
-      *value = **found;
-      return Status::ok();
-    }
-  }
-  return Status::ok();
-}
-
-Status take_bool(const json& object, const char* key, const std::string& path, bool* value) {
-  const Result<std::optional<bool>> found = json_bool(object, key, path);
-  if (!found) return found.status();
-  if (found->has_value()) *value = **found;
-  return Status::ok();
-}
-
-std::string first_architecture(const json& config) {
-  const json* names = json_member(config, "architectures");
-  if (names == nullptr || !names->is_array() || names->empty() || !names->front().is_string()) return "";
-  return names->front().get<std::string>();
-}
-
-Result<const ConfigKeys*> find_keys(const json& config, const std::string& path) {
-  const Result<std::optional<std::string>> type = json_string(config, "model_type", path);
-  if (!type) return type.status();
-  for (const ConfigKeys& keys : kConfigKeys) {
-    if (type->has_value() ? **type == model_type(keys.architecture)
-                          : first_architecture(config).starts_with(keys.class_prefix)) {
-      return &keys;
-    }
-  }
-  return unsupported(
-      path, "Its model_type is \"" + type->value_or("") + "\"; the supported ones are \"bert\" and \"distilbert\".");
-}
-
-// Things that change what the encoder computes, and that we do not compute.
-Status refuse_variants(const json& config, const std::string& path) {
-  bool decoder = false;
-  PG_SEMANTIC_RETURN_IF_ERROR(take_bool(config, "is_decoder", path, &decoder));
-  if (decoder) return unsupported(path, "It is a decoder (\"is_decoder\" is true).");
-  const Result<std::optional<std::string>> positions = json_string(config, "position_embedding_type", path);
-  if (!positions) return positions.status();
-  if (positions->value_or("absolute") != "absolute") {
-    return unsupported(path, "Its position_embedding_type is \"" + **positions + "\"; only \"absolute\" is supported.");
-  }
-  const json* pruned = json_member(config, "pruned_heads");
-  if (pruned != nullptr && !pruned->empty()) return unsupported(path, "It has pruned attention heads.");
-  return Status::ok();
-}
-
-Result<TransformerConfig> read_transformer(const json& config, const std::string& path) {
-  if (!config.is_object()) return corrupt(path, "It is not a JSON object.");
-  const Result<const ConfigKeys*> keys = find_keys(config, path);
-  if (!keys) return keys.status();
-  PG_SEMANTIC_RETURN_IF_ERROR(refuse_variants(config, path));
-
-  TransformerConfig t;
-  t.architecture = (*keys)->architecture;
-  t.layers = (*keys)->default_layers;
-  PG_SEMANTIC_RETURN_IF_ERROR(take_integer(config, {"vocab_size"}, path, &t.vocabulary_size));
-  PG_SEMANTIC_RETURN_IF_ERROR(take_integer(config, {"max_position_embeddings"}, path, &t.positions));
-  PG_SEMANTIC_RETURN_IF_ERROR(take_integer(config, (*keys)->width, path, &t.width));
-  PG_SEMANTIC_RETURN_IF_ERROR(take_integer(config, (*keys)->layers, path, &t.layers));
-  PG_SEMANTIC_RETURN_IF_ERROR(take_integer(config, (*keys)->heads, path, &t.heads));
-  PG_SEMANTIC_RETURN_IF_ERROR(take_integer(config, (*keys)->feed_forward, path, &t.feed_forward));
-  if (t.architecture == Architecture::kBert) {
-    PG_SEMANTIC_RETURN_IF_ERROR(take_integer(config, {"type_vocab_size"}, path, &t.token_types));
-    if (t.token_types < 1) return corrupt(path, "The value of \"type_vocab_size\" must be at least 1.");
-    const Result<std::optional<double>> epsilon = json_number(config, "layer_norm_eps", path);
-    if (!epsilon) return epsilon.status();
-    t.layer_norm_epsilon = epsilon->value_or(t.layer_norm_epsilon);
-  } else {
-    t.token_types = 0;
-    PG_SEMANTIC_RETURN_IF_ERROR(take_bool(config, "sinusoidal_pos_embds", path, &t.sinusoidal_positions));
-  }
-  for (const char* key : (*keys)->activation) {
-    const Result<std::optional<std::string>> name = json_string(config, key, path);
-    if (!name) return name.status();
-    const std::optional<Activation> activation = activation_from_name(name->value_or("gelu"));
-    if (!activation) return unsupported(path, "Its activation is \"" + **name + "\".");
-    t.activation = *activation;
-  }
-  return t;
-}
 
 // ---- sentence-transformers ------------------------------------------------------
 
@@ -334,7 +216,7 @@ Status read_modules(const std::vector<ModuleEntry>& entries, const std::string& 
 // max_seq_length wins; else the smaller of model_max_length and the positions.
 Status read_sentence_settings(const ConfigFiles& files, ModelDirectory* model) {
   ModelConfig* config = &model->config;
-  const int64_t positions = config->transformer.positions;
+  const int64_t positions = config->transformer.usable_positions();
   for (const char* name :
        {"sentence_bert_config.json", "sentence_distilbert_config.json", "sentence_roberta_config.json"}) {
     const Result<json> sentence = files.read(name);
@@ -421,14 +303,7 @@ Result<ModelDirectory> read_model_directory(const std::string& directory) {
     return Status(StatusCode::kNotFound, "directory \"" + model.encoder_directory + "\" has no file \"config.json\"",
                   "", "A model is a directory as Hugging Face publishes it.");
   }
-  Result<TransformerConfig> transformer = read_transformer(*config, path);
-  if (!transformer) return transformer.status();
-  model.config.transformer = *transformer;
-  model.config.architecture_name = first_architecture(*config);
-  if (model.config.architecture_name.empty()) {
-    model.config.architecture_name =
-        transformer->architecture == Architecture::kDistilBert ? "DistilBertModel" : "BertModel";
-  }
+  PG_SEMANTIC_RETURN_IF_ERROR(read_transformer(*config, path, &model.config));
   PG_SEMANTIC_RETURN_IF_ERROR(read_sentence_settings(files, &model));
   PG_SEMANTIC_RETURN_IF_ERROR(read_prompts(root, &model.config));
   if (sentence_model) {

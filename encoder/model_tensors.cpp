@@ -1,292 +1,304 @@
 // See model_tensors.h.
 #include "encoder/model_tensors.h"
 
-#include <array>
-#include <string_view>
+#include <algorithm>
+#include <utility>
 
 namespace pg_semantic::encoder {
 
 namespace {
 
-struct PublishedNames {
-  Architecture architecture;
-  std::string_view prefix;
-  std::string_view layer;  // before the layer's number
-  std::array<std::string_view, 3> query_key_value;
-  std::string_view attention_output, attention_norm, feed_forward_in, feed_forward_out, output_norm;
-};
+using Role = TensorRole;
 
-constexpr PublishedNames kPublishedNames[] = {
-    {Architecture::kDistilBert,
-     "distilbert.",
-     "transformer.layer.",
-     {"attention.q_lin", "attention.k_lin", "attention.v_lin"},
-     "attention.out_lin",
-     "sa_layer_norm",
-     "ffn.lin1",
-     "ffn.lin2",
-     "output_layer_norm"},
-    {Architecture::kBert,
-     "bert.",
-     "encoder.layer.",
-     {"attention.self.query", "attention.self.key", "attention.self.value"},
-     "attention.output.dense",
-     "attention.output.LayerNorm",
-     "intermediate.dense",
-     "output.dense",
-     "output.LayerNorm"},
-};
-
-struct PublishedHead {
-  Architecture architecture;
-  std::string_view task;
-  std::string_view transform;  // of the encoder's own modules where `inner_transform`
-  bool inner_transform;
-  std::string_view norm;
-  std::string_view output;
-};
-
-constexpr PublishedHead kPublishedHeads[] = {
-    {Architecture::kDistilBert, kSequenceClassification, "pre_classifier", false, "", "classifier"},
-    {Architecture::kDistilBert, kMultipleChoice, "pre_classifier", false, "", "classifier"},
-    {Architecture::kDistilBert, kTokenClassification, "", false, "", "classifier"},
-    {Architecture::kDistilBert, kQuestionAnswering, "", false, "", "qa_outputs"},
-    {Architecture::kDistilBert, kFillMask, "vocab_transform", false, "vocab_layer_norm", "vocab_projector"},
-    {Architecture::kBert, kSequenceClassification, "pooler.dense", true, "", "classifier"},
-    {Architecture::kBert, kMultipleChoice, "pooler.dense", true, "", "classifier"},
-    {Architecture::kBert, kTokenClassification, "", false, "", "classifier"},
-    {Architecture::kBert, kQuestionAnswering, "", false, "", "qa_outputs"},
-    {Architecture::kBert, kFillMask, "cls.predictions.transform.dense", false, "cls.predictions.transform.LayerNorm",
-     "cls.predictions.decoder"},
-};
-
-const PublishedHead& head_of(Architecture architecture, std::string_view task) {
-  for (const PublishedHead& head : kPublishedHeads) {
-    if (head.architecture == architecture && head.task == task) return head;
-  }
-  return kPublishedHeads[0];
-}
-
-const PublishedNames& names_of(Architecture architecture) {
-  for (const PublishedNames& names : kPublishedNames) {
-    if (names.architecture == architecture) return names;
-  }
-  return kPublishedNames[0];
-}
-
-bool is_bias(TensorRole role) {
+bool is_norm_weight(Role role) {
   switch (role) {
-    case TensorRole::kEmbeddingNormBias:
-    case TensorRole::kQueryKeyValueBias:
-    case TensorRole::kAttentionOutputBias:
-    case TensorRole::kAttentionNormBias:
-    case TensorRole::kFeedForwardInBias:
-    case TensorRole::kFeedForwardOutBias:
-    case TensorRole::kOutputNormBias:
-    case TensorRole::kDenseBias:
-    case TensorRole::kHeadTransformBias:
-    case TensorRole::kHeadNormBias:
-    case TensorRole::kHeadOutputBias:
+    case Role::kEmbeddingNormWeight:
+    case Role::kAttentionNormWeight:
+    case Role::kOutputNormWeight:
+    case Role::kHeadNormWeight:
+    case Role::kBottleneckNormWeight:
+    case Role::kSharedBottleneckNormWeight:
+    case Role::kOutputBottleneckNormWeight:
+    case Role::kStackedNormWeight:
       return true;
     default:
       return false;
   }
 }
 
-bool is_norm(TensorRole role) {
-  switch (role) {
-    case TensorRole::kEmbeddingNormWeight:
-    case TensorRole::kEmbeddingNormBias:
-    case TensorRole::kAttentionNormWeight:
-    case TensorRole::kAttentionNormBias:
-    case TensorRole::kOutputNormWeight:
-    case TensorRole::kOutputNormBias:
-    case TensorRole::kHeadNormWeight:
-    case TensorRole::kHeadNormBias:
-      return true;
-    default:
-      return false;
-  }
-}
+// The role of the bias that goes with a weight.
+Role following(Role weight) { return static_cast<Role>(static_cast<uint32_t>(weight) + 1); }
 
-// The module of a layer that holds the tensor.
-std::string_view layer_module(const PublishedNames& names, TensorRole role) {
-  switch (role) {
-    case TensorRole::kAttentionOutputWeight:
-    case TensorRole::kAttentionOutputBias:
-      return names.attention_output;
-    case TensorRole::kAttentionNormWeight:
-    case TensorRole::kAttentionNormBias:
-      return names.attention_norm;
-    case TensorRole::kFeedForwardInWeight:
-    case TensorRole::kFeedForwardInBias:
-      return names.feed_forward_in;
-    case TensorRole::kFeedForwardOutWeight:
-    case TensorRole::kFeedForwardOutBias:
-      return names.feed_forward_out;
-    default:
-      return names.output_norm;
+// Inputs of the projection of the embeddings.
+int64_t projected_width(const TransformerConfig& t) { return (t.trigrams ? 3 : 1) * t.word_width(); }
+
+// Writes the plan; Reader takes the tensors in the same order.
+class Planner {
+ public:
+  explicit Planner(const ModelConfig& config) : config_(config), t_(config.transformer) {}
+
+  std::vector<TensorSpec> plan() {
+    add_embeddings();
+    for (int64_t layer = 0; layer < t_.stored_layers(); ++layer) add_layer(layer);
+    for (size_t i = 0; i < config_.modules.size(); ++i) {
+      const ModuleConfig& module = config_.modules[i];
+      if (module.kind != ModuleConfig::Kind::kDense) continue;
+      add(Role::kDenseWeight, static_cast<int64_t>(i), module.outputs, module.inputs);
+      if (module.bias) add(Role::kDenseBias, static_cast<int64_t>(i), 1, module.outputs);
+    }
+    if (config_.head.outputs > 0) add_head(config_.head);
+    return std::move(plan_);
   }
+
+ private:
+  void add(Role role, int64_t index, int64_t rows, int64_t columns) {
+    plan_.push_back({role, static_cast<uint32_t>(index), rows, columns});
+  }
+
+  // A weight, and the bias whose role follows its own.
+  void add_linear(Role weight, int64_t index, int64_t outputs, int64_t inputs) {
+    add(weight, index, outputs, inputs);
+    add(following(weight), index, 1, outputs);
+  }
+
+  void add_norm(Role weight, int64_t index, int64_t width) {
+    add(weight, index, 1, width);
+    add(following(weight), index, 1, width);
+  }
+
+  void add_embeddings() {
+    add(Role::kWordEmbeddings, 0, t_.vocabulary_size, t_.word_width());
+    add(Role::kPositionEmbeddings, 0, t_.positions, t_.summed_width());
+    if (t_.token_types > 0) add(Role::kTokenTypeEmbeddings, 0, t_.token_types, t_.summed_width());
+    add_norm(Role::kEmbeddingNormWeight, 0, t_.summed_width());
+    if (t_.projects_embeddings || t_.projects_words) {
+      add_linear(Role::kEmbeddingProjectionWeight, 0, t_.width, projected_width(t_));
+    }
+    if (t_.relative_buckets > 0) add(Role::kRelativePositionBias, 0, t_.relative_buckets, t_.heads);
+  }
+
+  void add_layer(int64_t layer) {
+    const int64_t inner = t_.inner_width();
+    if (t_.shared_bottleneck) {
+      add(Role::kQueryKeyWeight, layer, 2 * inner, inner);
+      add(Role::kValueWeight, layer, inner, t_.width);
+    } else {
+      add(Role::kQueryKeyValueWeight, layer, 3 * inner, inner);
+    }
+    add(Role::kQueryKeyValueBias, layer, 1, 3 * inner);
+    add_linear(Role::kAttentionOutputWeight, layer, inner, inner);
+    add_norm(Role::kAttentionNormWeight, layer, inner);
+    add_linear(Role::kFeedForwardInWeight, layer, t_.feed_forward, inner);
+    add_linear(Role::kFeedForwardOutWeight, layer, inner, t_.feed_forward);
+    add_norm(Role::kOutputNormWeight, layer, inner);
+    for (int64_t i = layer * (t_.feed_forwards - 1); i < (layer + 1) * (t_.feed_forwards - 1); ++i) {
+      add_linear(Role::kStackedInWeight, i, t_.feed_forward, inner);
+      add_linear(Role::kStackedOutWeight, i, inner, t_.feed_forward);
+      add_norm(Role::kStackedNormWeight, i, inner);
+    }
+    if (t_.bottleneck_width == 0) return;
+    add_linear(Role::kBottleneckWeight, layer, inner, t_.width);
+    add_norm(Role::kBottleneckNormWeight, layer, inner);
+    if (t_.shared_bottleneck) {
+      add_linear(Role::kSharedBottleneckWeight, layer, inner, t_.width);
+      add_norm(Role::kSharedBottleneckNormWeight, layer, inner);
+    }
+    add_linear(Role::kOutputBottleneckWeight, layer, t_.width, inner);
+    add_norm(Role::kOutputBottleneckNormWeight, layer, t_.width);
+  }
+
+  void add_head(const HeadConfig& head) {
+    const int64_t width = head.width > 0 ? head.width : t_.width;
+    if (head.transform) add_linear(Role::kHeadTransformWeight, 0, width, t_.width);
+    if (head.norm) add_norm(Role::kHeadNormWeight, 0, width);
+    if (!head.tied) add(Role::kHeadOutputWeight, 0, head.outputs, width - head.extra_inputs);
+    if (head.extra_inputs > 0) add(Role::kHeadExtraWeight, 0, head.extra_inputs, head.outputs);
+    add(Role::kHeadOutputBias, 0, 1, head.outputs);
+  }
+
+  const ModelConfig& config_;
+  const TransformerConfig& t_;
+  std::vector<TensorSpec> plan_;
+};
+
+// Takes tensors in the order of the plan.
+class Reader {
+ public:
+  Reader(const ModelConfig& config, std::span<const float* const> tensors)
+      : config_(config), t_(config.transformer), tensors_(tensors) {}
+
+  ModelWeights read() {
+    ModelWeights weights;
+    read_embeddings(&weights);
+    read_layers(&weights);
+    for (const ModuleConfig& module : config_.modules) {
+      LinearWeights& linear = weights.modules.emplace_back();
+      if (module.kind != ModuleConfig::Kind::kDense) continue;
+      linear.inputs = static_cast<size_t>(module.inputs);
+      linear.outputs = static_cast<size_t>(module.outputs);
+      linear.weight = take();
+      if (module.bias) linear.bias = take();
+    }
+    if (config_.head.outputs > 0) read_head(config_.head, &weights);
+    return weights;
+  }
+
+ private:
+  const float* take() { return tensors_[next_++]; }
+
+  LinearWeights take_linear(int64_t inputs, int64_t outputs) {
+    const float* weight = take();
+    return {weight, take(), static_cast<size_t>(inputs), static_cast<size_t>(outputs)};
+  }
+
+  LayerNormWeights take_norm(bool affine_only) {
+    const float* weight = take();
+    return {weight, take(), static_cast<float>(t_.layer_norm_epsilon), affine_only};
+  }
+
+  // MobileBertEmbeddings and MobileBertOutput do not pass layer_norm_eps on: theirs is PyTorch's default.
+  LayerNormWeights take_main_norm() {
+    LayerNormWeights norm = take_norm(t_.no_norm);
+    if (t_.architecture == Architecture::kMobileBert) norm.epsilon = 1e-5F;
+    return norm;
+  }
+
+  BottleneckWeights take_bottleneck(int64_t inputs, int64_t outputs) {
+    const LinearWeights linear = take_linear(inputs, outputs);
+    return {linear, take_norm(t_.no_norm)};
+  }
+
+  FeedForwardWeights take_feed_forward(bool last) {
+    FeedForwardWeights feed_forward;
+    feed_forward.in = take_linear(t_.inner_width(), t_.feed_forward);
+    feed_forward.out = take_linear(t_.feed_forward, t_.inner_width());
+    feed_forward.norm = last ? take_main_norm() : take_norm(t_.no_norm);
+    return feed_forward;
+  }
+
+  void read_embeddings(ModelWeights* weights) {
+    weights->word_embeddings = take();
+    weights->position_embeddings = take();
+    if (t_.token_types > 0) weights->token_type_embeddings = take();
+    weights->embedding_norm = take_main_norm();
+    if (t_.projects_embeddings || t_.projects_words) {
+      weights->embedding_projection = take_linear(projected_width(t_), t_.width);
+    }
+    if (t_.relative_buckets > 0) weights->relative_position_bias = take();
+  }
+
+  LayerWeights take_layer() {
+    const int64_t inner = t_.inner_width();
+    LayerWeights layer;
+    layer.query_key_value = {take(), nullptr, static_cast<size_t>(inner),
+                             static_cast<size_t>(t_.shared_bottleneck ? 2 * inner : 3 * inner)};
+    if (t_.shared_bottleneck) {
+      layer.value = {take(), nullptr, static_cast<size_t>(t_.width), static_cast<size_t>(inner)};
+    }
+    layer.query_key_value.bias = take();
+    layer.attention_output = take_linear(inner, inner);
+    layer.attention_norm = take_norm(t_.no_norm);
+    const FeedForwardWeights last = take_feed_forward(true);
+    for (int64_t i = 1; i < t_.feed_forwards; ++i) layer.feed_forwards.push_back(take_feed_forward(false));
+    layer.feed_forwards.push_back(last);
+    if (t_.bottleneck_width == 0) return layer;
+    layer.bottleneck = take_bottleneck(t_.width, inner);
+    if (t_.shared_bottleneck) layer.shared_bottleneck = take_bottleneck(t_.width, inner);
+    layer.output_bottleneck = take_bottleneck(inner, t_.width);
+    return layer;
+  }
+
+  void read_layers(ModelWeights* weights) {
+    std::vector<LayerWeights> stored;
+    for (int64_t i = 0; i < t_.stored_layers(); ++i) stored.push_back(take_layer());
+    if (t_.layer_groups == 0) {
+      weights->layers = std::move(stored);
+      return;
+    }
+    // transformers' AlbertTransformer: the same division, so that the same rounding chooses the group.
+    const double in_group = static_cast<double>(t_.layers) / static_cast<double>(t_.layer_groups);
+    for (int64_t i = 0; i < t_.layers; ++i) {
+      const auto group = std::min(static_cast<int64_t>(static_cast<double>(i) / in_group), t_.layer_groups - 1);
+      const auto first = stored.begin() + group * t_.layers_per_group;
+      weights->layers.insert(weights->layers.end(), first, first + t_.layers_per_group);
+    }
+  }
+
+  void read_head(const HeadConfig& config, ModelWeights* weights) {
+    HeadWeights& head = weights->head;
+    const int64_t width = config.width > 0 ? config.width : t_.width;
+    if (config.transform) head.transform = take_linear(t_.width, width);
+    if (config.norm) head.norm = take_norm(false);
+    head.output.inputs = static_cast<size_t>(width - config.extra_inputs);
+    head.output.outputs = static_cast<size_t>(config.outputs);
+    head.output.weight = config.tied ? weights->word_embeddings : take();
+    if (config.extra_inputs > 0) head.extra = take();
+    head.extra_inputs = static_cast<size_t>(config.extra_inputs);
+    head.output.bias = take();
+  }
+
+  const ModelConfig& config_;
+  const TransformerConfig& t_;
+  const std::span<const float* const> tensors_;
+  size_t next_ = 0;
+};
+
+double operations(const LinearWeights& linear) {
+  return 2.0 * static_cast<double>(linear.inputs) * static_cast<double>(linear.outputs);
 }
 
 }  // namespace
 
-std::vector<TensorSpec> tensor_plan(const ModelConfig& config) {
-  using Role = TensorRole;
-  const TransformerConfig& t = config.transformer;
-  std::vector<TensorSpec> plan;
-  const auto add = [&](Role role, int64_t index, int64_t rows, int64_t columns) {
-    plan.push_back({role, static_cast<uint32_t>(index), rows, columns});
-  };
-  add(Role::kWordEmbeddings, 0, t.vocabulary_size, t.width);
-  add(Role::kPositionEmbeddings, 0, t.positions, t.width);
-  if (t.token_types > 0) add(Role::kTokenTypeEmbeddings, 0, t.token_types, t.width);
-  add(Role::kEmbeddingNormWeight, 0, 1, t.width);
-  add(Role::kEmbeddingNormBias, 0, 1, t.width);
-  for (int64_t layer = 0; layer < t.layers; ++layer) {
-    add(Role::kQueryKeyValueWeight, layer, 3 * t.width, t.width);
-    add(Role::kQueryKeyValueBias, layer, 1, 3 * t.width);
-    add(Role::kAttentionOutputWeight, layer, t.width, t.width);
-    add(Role::kAttentionOutputBias, layer, 1, t.width);
-    add(Role::kAttentionNormWeight, layer, 1, t.width);
-    add(Role::kAttentionNormBias, layer, 1, t.width);
-    add(Role::kFeedForwardInWeight, layer, t.feed_forward, t.width);
-    add(Role::kFeedForwardInBias, layer, 1, t.feed_forward);
-    add(Role::kFeedForwardOutWeight, layer, t.width, t.feed_forward);
-    add(Role::kFeedForwardOutBias, layer, 1, t.width);
-    add(Role::kOutputNormWeight, layer, 1, t.width);
-    add(Role::kOutputNormBias, layer, 1, t.width);
-  }
-  for (size_t i = 0; i < config.modules.size(); ++i) {
-    const ModuleConfig& module = config.modules[i];
-    if (module.kind != ModuleConfig::Kind::kDense) continue;
-    add(Role::kDenseWeight, static_cast<int64_t>(i), module.outputs, module.inputs);
-    if (module.bias) add(Role::kDenseBias, static_cast<int64_t>(i), 1, module.outputs);
-  }
-  const HeadConfig& head = config.head;
-  if (head.outputs == 0) return plan;
-  if (head.transform) {
-    add(Role::kHeadTransformWeight, 0, t.width, t.width);
-    add(Role::kHeadTransformBias, 0, 1, t.width);
-  }
-  if (head.norm) {
-    add(Role::kHeadNormWeight, 0, 1, t.width);
-    add(Role::kHeadNormBias, 0, 1, t.width);
-  }
-  if (!head.tied) add(Role::kHeadOutputWeight, 0, head.outputs, t.width);
-  add(Role::kHeadOutputBias, 0, 1, head.outputs);
-  return plan;
-}
-
-std::string published_prefix(Architecture architecture) { return std::string(names_of(architecture).prefix); }
-
-std::string published_vocabulary_projection(Architecture architecture) {
-  return std::string(head_of(architecture, kFillMask).output) + ".weight";
-}
-
-TensorSource published_source(const ModelConfig& config, const TensorSpec& spec, const std::string& prefix) {
-  using Role = TensorRole;
-  const PublishedNames& names = names_of(config.transformer.architecture);
-  const PublishedHead& head = head_of(config.transformer.architecture, config.task);
-  const std::string member = is_bias(spec.role) ? ".bias" : ".weight";
-  TensorSource source;
-  source.shape = is_bias(spec.role) || is_norm(spec.role) ? std::vector<int64_t>{spec.columns}
-                                                          : std::vector<int64_t>{spec.rows, spec.columns};
-  const std::string layer = prefix + std::string(names.layer) + std::to_string(spec.index) + ".";
-  switch (spec.role) {
-    case Role::kWordEmbeddings:
-      source.names = {prefix + "embeddings.word_embeddings.weight"};
-      break;
-    case Role::kPositionEmbeddings:
-      source.names = {prefix + "embeddings.position_embeddings.weight"};
-      break;
-    case Role::kTokenTypeEmbeddings:
-      source.names = {prefix + "embeddings.token_type_embeddings.weight"};
-      break;
-    case Role::kEmbeddingNormWeight:
+bool is_bias(TensorRole role) {
+  switch (role) {
     case Role::kEmbeddingNormBias:
-      source.names = {prefix + "embeddings.LayerNorm" + member};
-      break;
-    case Role::kQueryKeyValueWeight:
     case Role::kQueryKeyValueBias:
-      for (const std::string_view part : names.query_key_value) {
-        source.names.push_back(std::string(layer).append(part).append(member));
-      }
-      source.shape.front() /= 3;
-      break;
-    case Role::kDenseWeight:
+    case Role::kAttentionOutputBias:
+    case Role::kAttentionNormBias:
+    case Role::kFeedForwardInBias:
+    case Role::kFeedForwardOutBias:
+    case Role::kOutputNormBias:
     case Role::kDenseBias:
-      source.names = {"linear" + member};
-      break;
-    case Role::kHeadTransformWeight:
     case Role::kHeadTransformBias:
-      source.names = {(head.inner_transform ? prefix : "") + std::string(head.transform) + member};
-      break;
-    case Role::kHeadNormWeight:
     case Role::kHeadNormBias:
-      source.names = {std::string(head.norm) + member};
-      break;
-    case Role::kHeadOutputWeight:
     case Role::kHeadOutputBias:
-      source.names = {std::string(head.output) + member};
-      break;
+    case Role::kEmbeddingProjectionBias:
+    case Role::kBottleneckBias:
+    case Role::kBottleneckNormBias:
+    case Role::kSharedBottleneckBias:
+    case Role::kSharedBottleneckNormBias:
+    case Role::kOutputBottleneckBias:
+    case Role::kOutputBottleneckNormBias:
+    case Role::kStackedInBias:
+    case Role::kStackedOutBias:
+    case Role::kStackedNormBias:
+      return true;
     default:
-      source.names = {layer + std::string(layer_module(names, spec.role)) + member};
+      return false;
   }
-  return source;
 }
+
+bool is_vector(TensorRole role) { return is_bias(role) || is_norm_weight(role); }
+
+std::vector<TensorSpec> tensor_plan(const ModelConfig& config) { return Planner(config).plan(); }
 
 ModelWeights weights_of(const ModelConfig& config, std::span<const float* const> tensors) {
-  const TransformerConfig& t = config.transformer;
-  const auto width = static_cast<size_t>(t.width);
-  const auto feed_forward = static_cast<size_t>(t.feed_forward);
-  const auto epsilon = static_cast<float>(t.layer_norm_epsilon);
-  size_t next = 0;
-  const auto take = [&] { return tensors[next++]; };
-  const auto take_linear = [&](size_t inputs, size_t outputs) {
-    LinearWeights linear;
-    linear.inputs = inputs;
-    linear.outputs = outputs;
-    linear.weight = take();
-    linear.bias = take();
-    return linear;
-  };
-  const auto take_norm = [&] {
-    const float* weight = take();
-    return LayerNormWeights{weight, take(), epsilon};
-  };
+  return Reader(config, tensors).read();
+}
 
-  ModelWeights weights;
-  weights.word_embeddings = take();
-  weights.position_embeddings = take();
-  if (t.token_types > 0) weights.token_type_embeddings = take();
-  weights.embedding_norm = take_norm();
-  for (int64_t i = 0; i < t.layers; ++i) {
-    LayerWeights& layer = weights.layers.emplace_back();
-    layer.query_key_value = take_linear(width, 3 * width);
-    layer.attention_output = take_linear(width, width);
-    layer.attention_norm = take_norm();
-    layer.feed_forward_in = take_linear(width, feed_forward);
-    layer.feed_forward_out = take_linear(feed_forward, width);
-    layer.output_norm = take_norm();
+double operations_per_token(const ModelWeights& weights) {
+  double total = operations(weights.embedding_projection);
+  for (const LayerWeights& layer : weights.layers) {
+    for (const LinearWeights* linear :
+         {&layer.query_key_value, &layer.value, &layer.attention_output, &layer.bottleneck.linear,
+          &layer.shared_bottleneck.linear, &layer.output_bottleneck.linear}) {
+      total += operations(*linear);
+    }
+    for (const FeedForwardWeights& feed_forward : layer.feed_forwards) {
+      total += operations(feed_forward.in) + operations(feed_forward.out);
+    }
   }
-  for (const ModuleConfig& module : config.modules) {
-    LinearWeights& linear = weights.modules.emplace_back();
-    if (module.kind != ModuleConfig::Kind::kDense) continue;
-    linear.inputs = static_cast<size_t>(module.inputs);
-    linear.outputs = static_cast<size_t>(module.outputs);
-    linear.weight = take();
-    if (module.bias) linear.bias = take();
-  }
-  if (config.head.outputs == 0) return weights;
-  HeadWeights& head = weights.head;
-  if (config.head.transform) head.transform = take_linear(width, width);
-  if (config.head.norm) head.norm = take_norm();
-  head.output.inputs = width;
-  head.output.outputs = static_cast<size_t>(config.head.outputs);
-  head.output.weight = config.head.tied ? weights.word_embeddings : take();
-  head.output.bias = take();
-  return weights;
+  return total;
 }
 
 }  // namespace pg_semantic::encoder

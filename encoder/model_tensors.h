@@ -1,7 +1,6 @@
-// Which tensors a model has: their order in a model file, their shapes, and the
-// names under which they are published.
+// Which tensors a model has: their order in a model file and their shapes.
 //
-// A new architecture is a row of names in model_tensors.cpp (and, where it
+// A new architecture is a row of names in model_names.cpp (and, where it
 // computes something else, a field of TransformerConfig).
 //
 // Thread safety: values and pure functions.
@@ -10,7 +9,6 @@
 
 #include <cstdint>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "encoder/kernels.h"
@@ -20,57 +18,72 @@ namespace pg_semantic::encoder {
 
 // The numbers are part of the model file's format.
 enum class TensorRole : uint32_t {
-  kWordEmbeddings = 0,       // [vocabulary, width]
-  kPositionEmbeddings = 1,   // [positions, width]
-  kTokenTypeEmbeddings = 2,  // [token_types, width]
-  kEmbeddingNormWeight = 3,  // [width]
+  kWordEmbeddings = 0,       // [vocabulary, word_width]
+  kPositionEmbeddings = 1,   // [positions, summed_width]
+  kTokenTypeEmbeddings = 2,  // [token_types, summed_width]
+  kEmbeddingNormWeight = 3,  // [summed_width]
   kEmbeddingNormBias = 4,
-  kQueryKeyValueWeight = 5,  // [3 width, width]: the three projections are one product
+  kQueryKeyValueWeight = 5,  // [3 inner_width, inner_width]: the three projections are one product
   kQueryKeyValueBias = 6,
-  kAttentionOutputWeight = 7,  // [width, width]
+  kAttentionOutputWeight = 7,  // [inner_width, inner_width]
   kAttentionOutputBias = 8,
   kAttentionNormWeight = 9,
   kAttentionNormBias = 10,
-  kFeedForwardInWeight = 11,  // [feed_forward, width]
+  kFeedForwardInWeight = 11,  // [feed_forward, inner_width]
   kFeedForwardInBias = 12,
-  kFeedForwardOutWeight = 13,  // [width, feed_forward]
+  kFeedForwardOutWeight = 13,  // [inner_width, feed_forward]
   kFeedForwardOutBias = 14,
   kOutputNormWeight = 15,
   kOutputNormBias = 16,
   kDenseWeight = 17,  // [outputs, inputs]
   kDenseBias = 18,
-  kHeadTransformWeight = 19,  // [width, width]
+  kHeadTransformWeight = 19,  // [head's width, width]
   kHeadTransformBias = 20,
-  kHeadNormWeight = 21,  // [width]
+  kHeadNormWeight = 21,  // [head's width]
   kHeadNormBias = 22,
-  kHeadOutputWeight = 23,  // [outputs, width]
+  kHeadOutputWeight = 23,  // [outputs, head's width - extra_inputs]
   kHeadOutputBias = 24,
+  kEmbeddingProjectionWeight = 25,  // [width, embedding_width, or three times that]
+  kEmbeddingProjectionBias = 26,
+  kRelativePositionBias = 27,  // [relative_buckets, heads]
+  // Where attention's inputs differ, instead of kQueryKeyValueWeight:
+  kQueryKeyWeight = 28,    // [2 inner_width, inner_width]
+  kValueWeight = 29,       // [inner_width, width]
+  kBottleneckWeight = 30,  // [inner_width, width]
+  kBottleneckBias = 31,
+  kBottleneckNormWeight = 32,
+  kBottleneckNormBias = 33,
+  kSharedBottleneckWeight = 34,  // [inner_width, width]
+  kSharedBottleneckBias = 35,
+  kSharedBottleneckNormWeight = 36,
+  kSharedBottleneckNormBias = 37,
+  kOutputBottleneckWeight = 38,  // [width, inner_width]
+  kOutputBottleneckBias = 39,
+  kOutputBottleneckNormWeight = 40,
+  kOutputBottleneckNormBias = 41,
+  // Feed-forward networks before a layer's last; index: layer · (feed_forwards - 1) + number
+  kStackedInWeight = 42,  // [feed_forward, inner_width]
+  kStackedInBias = 43,
+  kStackedOutWeight = 44,  // [inner_width, feed_forward]
+  kStackedOutBias = 45,
+  kStackedNormWeight = 46,
+  kStackedNormBias = 47,
+  kHeadExtraWeight = 48,  // [extra_inputs, outputs]
 };
+
+bool is_bias(TensorRole role);
+bool is_vector(TensorRole role);  // published with one dimension
 
 // A tensor of a model file, row-major; a vector has one row.
 struct TensorSpec {
   TensorRole role = TensorRole::kWordEmbeddings;
-  uint32_t index = 0;  // of its layer, or of its dense module among config.modules
+  uint32_t index = 0;  // of its layer as stored, or of its dense module among config.modules
   int64_t rows = 1;
   int64_t columns = 0;
 };
 
 // All of them, in the order of the file.  `config` has passed check_config().
 std::vector<TensorSpec> tensor_plan(const ModelConfig& config);
-
-// Where a tensor comes from: the published tensors whose values, one after the
-// other, are its values.
-struct TensorSource {
-  std::vector<std::string> names;
-  std::vector<int64_t> shape;  // of each of them
-};
-
-// `prefix` is "" or the encoder's name within a model with a head ("bert.").
-TensorSource published_source(const ModelConfig& config, const TensorSpec& spec, const std::string& prefix);
-std::string published_prefix(Architecture architecture);
-
-// The projection of a head that fills masks: where a checkpoint lacks it, it is the word embedding.
-std::string published_vocabulary_projection(Architecture architecture);
 
 // ---- views of a model file's tensors ---------------------------------------------
 
@@ -81,13 +94,27 @@ struct LinearWeights {
   size_t outputs = 0;
 };
 
+struct FeedForwardWeights {
+  LinearWeights in;
+  LinearWeights out;
+  LayerNormWeights norm{};
+};
+
+// A linear layer and the norm of what it makes.
+struct BottleneckWeights {
+  LinearWeights linear;  // without a weight: there is none
+  LayerNormWeights norm{};
+};
+
 struct LayerWeights {
-  LinearWeights query_key_value;
+  LinearWeights query_key_value;  // all three, or queries and keys; the bias is of all three
+  LinearWeights value;            // without a weight: they are among query_key_value
   LinearWeights attention_output;
   LayerNormWeights attention_norm{};
-  LinearWeights feed_forward_in;
-  LinearWeights feed_forward_out;
-  LayerNormWeights output_norm{};
+  std::vector<FeedForwardWeights> feed_forwards;
+  BottleneckWeights bottleneck;
+  BottleneckWeights shared_bottleneck;
+  BottleneckWeights output_bottleneck;
 };
 
 // See HeadConfig; what a head lacks is nullptr.
@@ -95,6 +122,8 @@ struct HeadWeights {
   LinearWeights transform;
   LayerNormWeights norm{};
   LinearWeights output;
+  const float* extra = nullptr;  // [extra_inputs, outputs]
+  size_t extra_inputs = 0;
 };
 
 struct ModelWeights {
@@ -102,13 +131,18 @@ struct ModelWeights {
   const float* position_embeddings = nullptr;
   const float* token_type_embeddings = nullptr;  // nullptr: none
   LayerNormWeights embedding_norm{};
-  std::vector<LayerWeights> layers;
+  LinearWeights embedding_projection;
+  const float* relative_position_bias = nullptr;
+  std::vector<LayerWeights> layers;    // as computed: shared ones more than once
   std::vector<LinearWeights> modules;  // by index of config.modules; empty for Normalize
   HeadWeights head;
 };
 
 // `tensors` in the order of tensor_plan(config).
 ModelWeights weights_of(const ModelConfig& config, std::span<const float* const> tensors);
+
+// Of the linear layers, for a token.
+double operations_per_token(const ModelWeights& weights);
 
 }  // namespace pg_semantic::encoder
 

@@ -1,4 +1,5 @@
-// The forward pass of DistilBERT and BERT, in fp32.
+// The forward pass of BERT and its descendants, in fp32: one pass, whose
+// variations are fields of TransformerConfig.
 //
 // Config (model_config.h), Weights (model_tensors.h) and State are apart: the
 // first two are const and shared, a State is the working memory of one thread.
@@ -37,6 +38,8 @@ struct TokenBatch {
   }
 };
 
+class ForwardPass;
+
 // Memory that grows to the largest batch seen and is used again.
 class TransformerState {
  public:
@@ -44,15 +47,18 @@ class TransformerState {
   [[nodiscard]] const float* hidden() const { return hidden_.data(); }
 
  private:
-  friend Status forward(const TransformerConfig& config, const ModelWeights& weights, const TokenBatch& batch,
-                        const Interrupted& interrupted, TransformerState* state);
+  friend class ForwardPass;
 
-  std::vector<float> hidden_;           // [tokens, width]
-  std::vector<float> query_key_value_;  // [tokens, 3 width]
-  std::vector<float> context_;          // [tokens, width]
-  std::vector<float> projected_;        // [tokens, width]
-  std::vector<float> feed_forward_;     // [tokens, feed_forward]
-  std::vector<float> scores_;           // [query block, longest text]
+  std::vector<float> hidden_;             // [tokens, width]
+  std::vector<float> embeddings_;         // [tokens, inputs of the embeddings' projection]
+  std::vector<float> bottleneck_;         // [tokens, inner width]
+  std::vector<float> shared_bottleneck_;  // [tokens, inner width]
+  std::vector<float> query_key_value_;    // [tokens, 3 inner width]
+  std::vector<float> context_;            // [tokens, inner width]
+  std::vector<float> projected_;          // [tokens, width or inner width]
+  std::vector<float> feed_forward_;       // [tokens, feed_forward]
+  std::vector<float> scores_;             // [query block, longest text]
+  std::vector<float> distance_bias_;      // [heads, 2 longest text - 1]
 };
 
 // Computes the hidden states of every token of the batch.  `interrupted` may be

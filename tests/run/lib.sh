@@ -124,6 +124,16 @@ provide_node_pg() {
     die "npm cannot install pg, which the tests of the client examples run"
 }
 
+# Tiny checkpoints of BERT's siblings, made from their generator, and what is expected of them.
+# Exports PG_SEMANTIC_SIBLINGS and PG_SEMANTIC_SIBLINGS_EXPECTED.
+provide_siblings() {
+  local source=$repository/tests/reference/siblings
+  python3 -B "$source/checkpoints.py" "$scratch/siblings"
+  cp -R "$source/expected" "$scratch/siblings-expected"
+  chmod -R a+rX "$scratch/siblings" "$scratch/siblings-expected"
+  export PG_SEMANTIC_SIBLINGS=$scratch/siblings PG_SEMANTIC_SIBLINGS_EXPECTED=$scratch/siblings-expected
+}
+
 pg_bin() { "$PG_CONFIG" --bindir; }
 pg_test_directory() { echo "$(dirname "$("$PG_CONFIG" --pgxs)")/../test"; }
 

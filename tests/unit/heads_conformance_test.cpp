@@ -1,5 +1,5 @@
-// Every head of ../shared/conformance against its expected numbers, which come
-// from an independent reference in double precision.  Scores agree to 1e-4;
+// Every head of ../shared/conformance and of our own checkpoints of BERT's siblings
+// against expected numbers of independent references in double precision.  Scores agree to 1e-4;
 // labels, spans and order exactly, but for the order of scores closer than that.
 #include <algorithm>
 #include <cmath>
@@ -26,21 +26,13 @@ constexpr double kTolerance = 1e-4;
 const std::set<std::string> kHeadKeys = {"classify", "rerank",    "zero_shot", "entities",
                                          "answer",   "fill_mask", "choose"};
 
-json read_expected(const std::string& name) {
-  return json::parse(read_file(shared_directory() / "conformance/expected" / (name + ".json")));
-}
-
 std::vector<std::string> models_with_heads() {
-  std::vector<std::string> names;
-  const fs::path directory = shared_directory() / "conformance/expected";
-  if (!fs::exists(directory)) return names;
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    const json expected = json::parse(read_file(entry.path()));
-    const bool has_head =
-        std::any_of(kHeadKeys.begin(), kHeadKeys.end(), [&](const std::string& key) { return expected.contains(key); });
-    if (has_head) names.push_back(entry.path().stem());
-  }
-  std::sort(names.begin(), names.end());
+  std::vector<std::string> names = conformance_names();
+  std::erase_if(names, [](const std::string& name) {
+    const json expected = conformance_expected(name);
+    return std::none_of(kHeadKeys.begin(), kHeadKeys.end(),
+                        [&](const std::string& key) { return expected.contains(key); });
+  });
   return names;
 }
 
@@ -86,7 +78,7 @@ std::vector<std::string_view> views_of(const std::vector<std::string>& texts) { 
 class HeadConformance : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    expected_ = read_expected(GetParam());
+    expected_ = conformance_expected(GetParam());
     const fs::path copy = directory_.path() / "model";
     copy_model(GetParam(), copy);
     model_ = load(copy, directory_.path() / "model.bin");
@@ -234,7 +226,7 @@ TEST(HeadConformanceData, IsThere) {
   PG_SEMANTIC_SKIP_WITHOUT(shared_directory() / "conformance/expected");
   std::set<std::string> seen;
   for (const std::string& name : models_with_heads()) {
-    const json expected = read_expected(name);
+    const json expected = conformance_expected(name);
     for (const std::string& key : kHeadKeys) {
       if (expected.contains(key) && !expected[key].empty()) seen.insert(key);
     }

@@ -3,6 +3,7 @@
 #ifndef PG_SEMANTIC_TESTS_UNIT_MODEL_TEST_SUPPORT_H
 #define PG_SEMANTIC_TESTS_UNIT_MODEL_TEST_SUPPORT_H
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +13,7 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -59,8 +61,37 @@ class TemporaryDirectory {
   std::filesystem::path path_;
 };
 
+// Of our own tiny checkpoints of BERT's siblings: the expected numbers are committed (tests run in
+// the repository's root), the checkpoints are made when the tests are built.
+inline std::filesystem::path sibling_expected_directory() { return "tests/reference/siblings/expected"; }
+inline std::filesystem::path sibling_models_directory() {
+  const char* set = std::getenv("PG_SEMANTIC_SIBLINGS");
+  return set != nullptr ? std::filesystem::path(set) : std::filesystem::path("build/siblings");
+}
+
+inline bool is_sibling(const std::string& name) {
+  return std::filesystem::exists(sibling_expected_directory() / (name + ".json"));
+}
+
 inline std::filesystem::path conformance_model(const std::string& name) {
-  return shared_directory() / "conformance" / "models" / name;
+  return (is_sibling(name) ? sibling_models_directory() : shared_directory() / "conformance/models") / name;
+}
+
+inline nlohmann::json conformance_expected(const std::string& name) {
+  const std::filesystem::path directory =
+      is_sibling(name) ? sibling_expected_directory() : shared_directory() / "conformance/expected";
+  return nlohmann::json::parse(read_file(directory / (name + ".json")));
+}
+
+// The checkpoints of ../shared, where it is there, and our own.
+inline std::vector<std::string> conformance_names() {
+  std::vector<std::string> names;
+  for (const auto& directory : {shared_directory() / "conformance/expected", sibling_expected_directory()}) {
+    if (!std::filesystem::exists(directory)) continue;
+    for (const auto& entry : std::filesystem::directory_iterator(directory)) names.push_back(entry.path().stem());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 // Copies a conformance checkpoint, file by file, so that modes and times are the
@@ -74,8 +105,7 @@ inline void copy_model(const std::string& name, const std::filesystem::path& to)
     if (entry.is_regular_file()) write_file(target, read_file(entry.path()));
   }
   if (fs::exists(to / "vocab.txt") || fs::exists(to / "tokenizer.json")) return;
-  const auto expected =
-      nlohmann::json::parse(read_file(shared_directory() / "conformance/expected" / (name + ".json")));
+  const nlohmann::json expected = conformance_expected(name);
   if (!expected.contains("vocab_file")) return;
   const std::string file = fs::path(expected["vocab_file"].get<std::string>()).filename();
   write_file(to / "vocab.txt", read_file(shared_directory() / "data/tokenizer" / file));

@@ -98,12 +98,12 @@ Rows reference(const RandomModel& model, const std::vector<int32_t>& ids) {
     add(linear(layer.attention_output,
                attention(linear(layer.query_key_value, x), width, static_cast<size_t>(t.heads))));
     layer_norm(layer.attention_norm, &x);
-    Rows inner = linear(layer.feed_forward_in, x);
+    Rows inner = linear(layer.feed_forwards[0].in, x);
     for (auto& row : inner) {
       for (double& v : row) v = 0.5 * v * (1 + std::erf(v / std::sqrt(2.0)));
     }
-    add(linear(layer.feed_forward_out, inner));
-    layer_norm(layer.output_norm, &x);
+    add(linear(layer.feed_forwards[0].out, inner));
+    layer_norm(layer.feed_forwards[0].norm, &x);
   }
   return x;
 }
