@@ -150,6 +150,8 @@ sub test_dump_and_drop
 	$node->safe_psql("${database}_copy", "CREATE EXTENSION pg_semantic SCHEMA $semantic_schema; SELECT semantic_enable_pgvector();
 		CREATE INDEX again ON vector_l2_ops USING semantic (embedding vector_l2_ops)");
 	is($node->safe_psql("${database}_copy", 'SELECT state FROM semantic_indexes'), 'ready', "$database: and come back");
+	$node->safe_psql("${database}_copy", 'DROP INDEX again; DROP EXTENSION pg_semantic');
+	is($node->safe_psql("${database}_copy", $classes), '0', "$database: without an index pg_semantic goes, and they with it");
 }
 
 # $make->(database) puts pgvector, or what stands in for it, into a database.
