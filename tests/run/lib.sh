@@ -124,6 +124,21 @@ provide_node_pg() {
     die "npm cannot install pg, which the tests of the client examples run"
 }
 
+# The checkpoints of tests/reference/GROUP and what is expected of them, where
+# the server's user can read them: $PG_SEMANTIC_REFERENCE/GROUP/{models,expected}/.
+provide_reference_checkpoints() {
+  local group
+  run_make reference-checkpoints
+  export PG_SEMANTIC_REFERENCE=$scratch/reference
+  for group in "$repository"/tests/reference/*/expected; do
+    group=$(basename "$(dirname "$group")")
+    mkdir -p "$scratch/reference/$group"
+    cp -R "$repository/$BUILD/reference/$group" "$scratch/reference/$group/models"
+    cp -R "$repository/tests/reference/$group/expected" "$scratch/reference/$group/expected"
+  done
+  chmod -R a+rX "$scratch/reference"
+}
+
 pg_bin() { "$PG_CONFIG" --bindir; }
 pg_test_directory() { echo "$(dirname "$("$PG_CONFIG" --pgxs)")/../test"; }
 
