@@ -17,7 +17,7 @@ void apply_linear(const LinearWeights& linear, Activation activation, size_t row
 
 }  // namespace
 
-void compute_logits(const HeadConfig& config, const HeadWeights& weights, size_t tokens, HeadState* state) {
+const float* transform_hidden(const HeadConfig& config, const HeadWeights& weights, size_t tokens, HeadState* state) {
   const size_t width = weights.output.inputs;
   float* hidden = state->hidden.data();
   if (config.transform) {
@@ -26,6 +26,11 @@ void compute_logits(const HeadConfig& config, const HeadWeights& weights, size_t
     hidden = state->transformed.data();
   }
   if (config.norm) kernels().add_layer_norm(tokens, width, nullptr, nullptr, weights.norm, hidden);
+  return hidden;
+}
+
+void compute_logits(const HeadConfig& config, const HeadWeights& weights, size_t tokens, HeadState* state) {
+  const float* hidden = transform_hidden(config, weights, tokens, state);
   state->logits.resize(tokens * weights.output.outputs);
   apply_linear(weights.output, Activation::kIdentity, tokens, hidden, state->logits.data());
 }

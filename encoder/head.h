@@ -19,6 +19,10 @@ struct HeadState {
   std::vector<float> logits;       // [tokens, outputs]: the result
 };
 
+// What is before the projection: the head's dense layer and LayerNorm of the
+// `tokens` rows of state->hidden.  The result lies in `state`.
+const float* transform_hidden(const HeadConfig& config, const HeadWeights& weights, size_t tokens, HeadState* state);
+
 // state->logits of the `tokens` rows of state->hidden.
 void compute_logits(const HeadConfig& config, const HeadWeights& weights, size_t tokens, HeadState* state);
 

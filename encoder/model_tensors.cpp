@@ -131,6 +131,11 @@ std::string_view layer_module(const PublishedNames& names, TensorRole role) {
 
 }  // namespace
 
+const ModuleConfig& dense_module(const ModelConfig& config, size_t index) {
+  const size_t pooled = config.modules.size();
+  return index < pooled ? config.modules[index] : config.late_interaction.projections[index - pooled];
+}
+
 std::vector<TensorSpec> tensor_plan(const ModelConfig& config) {
   using Role = TensorRole;
   const TransformerConfig& t = config.transformer;
@@ -157,8 +162,8 @@ std::vector<TensorSpec> tensor_plan(const ModelConfig& config) {
     add(Role::kOutputNormWeight, layer, 1, t.width);
     add(Role::kOutputNormBias, layer, 1, t.width);
   }
-  for (size_t i = 0; i < config.modules.size(); ++i) {
-    const ModuleConfig& module = config.modules[i];
+  for (size_t i = 0; i < config.modules.size() + config.late_interaction.projections.size(); ++i) {
+    const ModuleConfig& module = dense_module(config, i);
     if (module.kind != ModuleConfig::Kind::kDense) continue;
     add(Role::kDenseWeight, static_cast<int64_t>(i), module.outputs, module.inputs);
     if (module.bias) add(Role::kDenseBias, static_cast<int64_t>(i), 1, module.outputs);
@@ -270,13 +275,18 @@ ModelWeights weights_of(const ModelConfig& config, std::span<const float* const>
     layer.feed_forward_out = take_linear(feed_forward, width);
     layer.output_norm = take_norm();
   }
-  for (const ModuleConfig& module : config.modules) {
-    LinearWeights& linear = weights.modules.emplace_back();
-    if (module.kind != ModuleConfig::Kind::kDense) continue;
+  const auto take_module = [&](const ModuleConfig& module) {
+    LinearWeights linear;
+    if (module.kind != ModuleConfig::Kind::kDense) return linear;
     linear.inputs = static_cast<size_t>(module.inputs);
     linear.outputs = static_cast<size_t>(module.outputs);
     linear.weight = take();
     if (module.bias) linear.bias = take();
+    return linear;
+  };
+  for (const ModuleConfig& module : config.modules) weights.modules.push_back(take_module(module));
+  for (const ModuleConfig& module : config.late_interaction.projections) {
+    weights.token_projections.push_back(take_module(module));
   }
   if (config.head.outputs == 0) return weights;
   HeadWeights& head = weights.head;

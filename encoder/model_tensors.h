@@ -50,10 +50,14 @@ enum class TensorRole : uint32_t {
 // A tensor of a model file, row-major; a vector has one row.
 struct TensorSpec {
   TensorRole role = TensorRole::kWordEmbeddings;
-  uint32_t index = 0;  // of its layer, or of its dense module among config.modules
+  uint32_t index = 0;  // of its layer, or of its dense module (see dense_module())
   int64_t rows = 1;
   int64_t columns = 0;
 };
+
+// Modules are numbered through: those of config.modules, then the projections of
+// late interaction.
+const ModuleConfig& dense_module(const ModelConfig& config, size_t index);
 
 // All of them, in the order of the file.  `config` has passed check_config().
 std::vector<TensorSpec> tensor_plan(const ModelConfig& config);
@@ -103,7 +107,8 @@ struct ModelWeights {
   const float* token_type_embeddings = nullptr;  // nullptr: none
   LayerNormWeights embedding_norm{};
   std::vector<LayerWeights> layers;
-  std::vector<LinearWeights> modules;  // by index of config.modules; empty for Normalize
+  std::vector<LinearWeights> modules;            // by index of config.modules; empty for Normalize
+  std::vector<LinearWeights> token_projections;  // by index of config.late_interaction.projections
   HeadWeights head;
 };
 

@@ -21,6 +21,9 @@ Status check_batch(const TransformerConfig& config, const TokenBatch& batch) {
     if (batch.length(text) > static_cast<size_t>(config.positions)) {
       return {StatusCode::kInvalidArgument, "a text has more tokens than the model has positions"};
     }
+    if (batch.keys(text) > batch.length(text) || (batch.keys(text) == 0 && batch.length(text) > 0)) {
+      return {StatusCode::kInvalidArgument, "a text's tokens attend to none of them, or to more than there are"};
+    }
     if (config.token_types == 1 && batch.first_segment(text) < batch.length(text)) {
       return {StatusCode::kUnsupported, "the model does not read pairs of texts",
               "It has one type of tokens; a pair takes two."};
@@ -69,6 +72,7 @@ void attend(const TransformerConfig& config, const TokenBatch& batch, const floa
   const Kernels& k = kernels();
   for (size_t text = 0; text < batch.texts(); ++text) {
     const size_t length = batch.length(text);
+    const size_t keys = batch.keys(text);
     const float* of_text = query_key_value + batch.begins[text] * stride;
     for (size_t head = 0; head < static_cast<size_t>(config.heads); ++head) {
       const float* query = of_text + head * head_width;
@@ -76,10 +80,10 @@ void attend(const TransformerConfig& config, const TokenBatch& batch, const floa
       const float* value = key + width;
       for (size_t first = 0; first < length; first += kQueryBlock) {
         const size_t queries = std::min(kQueryBlock, length - first);
-        k.multiply_transposed({queries, length, head_width}, scale, {query + first * stride, stride}, {key, stride},
-                              {scores, length});
-        k.softmax(queries, length, {scores, length});
-        k.multiply({queries, head_width, length}, {scores, length}, {value, stride},
+        k.multiply_transposed({queries, keys, head_width}, scale, {query + first * stride, stride}, {key, stride},
+                              {scores, keys});
+        k.softmax(queries, keys, {scores, keys});
+        k.multiply({queries, head_width, keys}, {scores, keys}, {value, stride},
                    {context + (batch.begins[text] + first) * width + head * head_width, width});
       }
     }
