@@ -31,6 +31,17 @@ inline std::filesystem::path shared_directory() {
     GTEST_SKIP() << "test data is missing: " << (path) << " (set PG_SEMANTIC_SHARED)"; \
   }
 
+// The checkpoints that make has built from tests/reference/<group>/checkpoints.py,
+// which lie beside this program.
+inline std::filesystem::path reference_checkpoints(const std::string& group) {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "reference" / group;
+}
+
+// What is expected of them (tests run in the repository's root).
+inline std::filesystem::path reference_expectations(const std::string& group) {
+  return std::filesystem::path("tests/reference") / group / "expected";
+}
+
 inline std::string read_file(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
