@@ -120,14 +120,21 @@ uninstall-worker:
 
 # ---- unit tests ---------------------------------------------------------------
 
-# Tiny checkpoints of BERT's siblings, of which the repository has the generator.
-sibling_models := $(BUILD)/siblings/made
-$(sibling_models): $(wildcard tests/reference/siblings/*.py)
-	python3 -B tests/reference/siblings/checkpoints.py $(@D)
-	@touch $@
+# Small checkpoints, made from nothing by the generators that lie beside the
+# numbers expected of them.
+reference_generators := $(wildcard tests/reference/*/checkpoints.py)
+reference_checkpoints := $(reference_generators:tests/reference/%/checkpoints.py=$(BUILD)/reference/%/made)
+$(BUILD)/reference/%/made: tests/reference/%/checkpoints.py $(wildcard tests/reference/*.py tests/reference/*/*.py)
+	rm -rf $(@D)
+	PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests/reference python3 $< $(@D)
+	touch $@
+
+.PHONY: reference-checkpoints
+reference-checkpoints: $(reference_checkpoints)
 
 unit_tests := $(BUILD)/tests/unit_tests
-$(unit_tests): $(unit_objects) $(encoder_objects) $(index_objects) | $(sibling_models)
+$(unit_tests): | $(reference_checkpoints)
+$(unit_tests): $(unit_objects) $(encoder_objects) $(index_objects)
 	$(CXX) -o $@ $^ -lgtest -lgtest_main -lfaiss -lrocksdb -lopenblas -lgomp -licuuc -lcrypto -lpthread -ldl $(SANITIZE)
 
 # ---- benchmarks outside the server ------------------------------------------------

@@ -17,9 +17,8 @@ void apply_linear(const LinearWeights& linear, Activation activation, size_t row
 
 }  // namespace
 
-void compute_logits(const HeadConfig& config, const HeadWeights& weights, size_t tokens, HeadState* state) {
-  const LinearWeights& output = weights.output;
-  const size_t width = output.inputs + weights.extra_inputs;
+const float* transform_hidden(const HeadConfig& config, const HeadWeights& weights, size_t tokens, HeadState* state) {
+  const size_t width = weights.output.inputs + weights.extra_inputs;
   float* hidden = state->hidden.data();
   if (config.transform) {
     state->transformed.resize(tokens * width);
@@ -27,18 +26,29 @@ void compute_logits(const HeadConfig& config, const HeadWeights& weights, size_t
     hidden = state->transformed.data();
   }
   if (config.norm) kernels().add_layer_norm(tokens, width, nullptr, nullptr, weights.norm, hidden);
+  return hidden;
+}
 
-  state->logits.resize(tokens * output.outputs);
-  float* logits = state->logits.data();
-  multiply_transposed({tokens, output.outputs, output.inputs}, {hidden, width}, {output.weight, output.inputs},
-                      {logits, output.outputs});
+void project_outputs(const HeadWeights& weights, OutputRange range, size_t tokens, const float* hidden,
+                     std::vector<float>* scratch, float* logits) {
+  const LinearWeights& output = weights.output;
+  const size_t width = output.inputs + weights.extra_inputs;
+  multiply_transposed({tokens, range.count, output.inputs}, {hidden, width},
+                      {output.weight + range.first * output.inputs, output.inputs}, {logits, range.count});
   if (weights.extra != nullptr) {
-    state->extra.resize(tokens * output.outputs);
-    kernels().multiply({tokens, output.outputs, weights.extra_inputs}, {hidden + output.inputs, width},
-                       {weights.extra, output.outputs}, {state->extra.data(), output.outputs});
-    for (size_t i = 0; i < state->extra.size(); ++i) logits[i] += state->extra[i];
+    scratch->resize(tokens * range.count);
+    kernels().multiply({tokens, range.count, weights.extra_inputs}, {hidden + output.inputs, width},
+                       {weights.extra + range.first, output.outputs}, {scratch->data(), range.count});
+    for (size_t i = 0; i < scratch->size(); ++i) logits[i] += (*scratch)[i];
   }
-  kernels().add_bias(tokens, output.outputs, output.bias, Activation::kIdentity, logits);
+  const float* bias = output.bias == nullptr ? nullptr : output.bias + range.first;
+  kernels().add_bias(tokens, range.count, bias, Activation::kIdentity, logits);
+}
+
+void compute_logits(const HeadConfig& config, const HeadWeights& weights, size_t tokens, HeadState* state) {
+  const float* hidden = transform_hidden(config, weights, tokens, state);
+  state->logits.resize(tokens * weights.output.outputs);
+  project_outputs(weights, {0, weights.output.outputs}, tokens, hidden, &state->extra, state->logits.data());
 }
 
 }  // namespace pg_semantic::encoder

@@ -8,17 +8,17 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <exception>
 #include <utility>
 
 #include "encoder/blas.h"
 #include "encoder/head.h"
+#include "encoder/job_runner.h"
 #include "encoder/model_file.h"
 #include "encoder/model_tensors.h"
 #include "encoder/pooling.h"
+#include "encoder/sparse_pooling.h"
 #include "encoder/thread_pool.h"
 #include "encoder/transformer.h"
 
@@ -94,64 +94,6 @@ Scratch& scratch_of(size_t worker) {
   static auto* const all = new std::vector<Scratch>(kMaxThreads);
   return (*all)[worker];
 }
-
-// Runs jobs 0 … count - 1 on threads, stopping at the first failure.
-class JobRunner {
- public:
-  JobRunner(const EmbedOptions& options, size_t count)
-      : interrupted_(options.interrupted),
-        count_(count),
-        threads_(std::min(static_cast<size_t>(std::clamp(options.threads, 1, kMaxThreads)), count)),
-        statuses_(threads_) {}
-
-  // job(index, worker, interrupted)
-  template <typename Job>
-  Status run(const Job& job) {
-    if (count_ == 0) return Status::ok();
-    run_on_threads(static_cast<int>(threads_),
-                   [&](int worker) { statuses_[static_cast<size_t>(worker)] = work(job, worker); });
-    for (const Status& status : statuses_) {
-      if (!status.is_ok() && status.code() != StatusCode::kCancelled) return status;
-    }
-    return stop_ ? Status::cancelled() : Status::ok();
-  }
-
- private:
-  template <typename Job>
-  Status work(const Job& job, int worker) {
-    // Only the calling thread, which is worker 0, may ask the caller.
-    const Interrupted interrupted = [this, worker] {
-      if (worker == 0 && interrupted_ && interrupted_()) stop_ = true;
-      return stop_.load();
-    };
-    try {
-      while (!interrupted()) {
-        const size_t index = next_.fetch_add(1);
-        if (index >= count_) return Status::ok();
-        Status status = job(index, static_cast<size_t>(worker), interrupted);
-        if (!status.is_ok()) {
-          stop_ = true;
-          return status;
-        }
-      }
-      return Status::ok();
-    } catch (const std::bad_alloc&) {
-      stop_ = true;
-      return {StatusCode::kOutOfMemory, "out of memory"};
-    } catch (const std::exception& e) {
-      stop_ = true;
-      return {StatusCode::kInternal, "could not compute an embedding",
-              "An exception says: " + std::string(e.what()) + "."};
-    }
-  }
-
-  const Interrupted& interrupted_;
-  const size_t count_;
-  const size_t threads_;
-  std::vector<Status> statuses_;
-  std::atomic<size_t> next_ = 0;
-  std::atomic<bool> stop_ = false;
-};
 
 ModelInfo describe(const ModelFileView& view, size_t bytes) {
   const ModelConfig& config = view.config;
@@ -233,11 +175,7 @@ class MappedModel final : public Model {
       result.tokens = with_special_tokens(leading_tokens(*tokenizer_, content, token_limit()));
       result.width = static_cast<int32_t>(config_.transformer.width);
       Scratch& scratch = scratch_of(0);
-      scratch.batch.clear();
-      for (const Token& token : result.tokens) scratch.batch.ids.push_back(token.id);
-      scratch.batch.begins.push_back(scratch.batch.ids.size());
-      PG_SEMANTIC_RETURN_IF_ERROR(
-          forward(config_.transformer, weights_, scratch.batch, options.interrupted, &scratch.state));
+      PG_SEMANTIC_RETURN_IF_ERROR(forward_text(result.tokens, options, &scratch));
       const float* hidden = scratch.state.hidden();
       result.states.assign(hidden, hidden + result.tokens.size() * static_cast<size_t>(result.width));
       return result;
@@ -253,17 +191,41 @@ class MappedModel final : public Model {
     if (config_.head.outputs == 0) {
       return {StatusCode::kUnsupported, "the model has no head", "Its task is " + config_.task + "."};
     }
-    try {
-      logits->assign(sequences.size(), {});
-      const auto length = [&](size_t i) { return sequences[i].ids.size(); };
-      return run_batches(sequences.size(), length, options,
-                         [&](size_t begin, size_t end, Scratch* scratch, const Interrupted& interrupted) {
-                           return logits_of_batch(sequences.subspan(begin, end - begin), interrupted, scratch,
-                                                  std::span(*logits).subspan(begin, end - begin));
+    return run_sequences(sequences, static_cast<size_t>(config_.head.outputs), options, logits,
+                         [&](size_t tokens, Scratch* scratch) {
+                           compute_logits(config_.head, weights_.head, tokens, &scratch->head);
+                           return static_cast<const float*>(scratch->head.logits.data());
                          });
+  }
+
+  Status vocabulary_weights(std::string_view content, const EmbedOptions& options,
+                            std::vector<float>* weights) const override {
+    if (config_.head.outputs != config_.transformer.vocabulary_size || config_.task != kFillMask) {
+      return {StatusCode::kUnsupported, "the model has no masked-LM head", "Its task is " + config_.task + "."};
+    }
+    try {
+      const std::vector<Token> tokens = with_special_tokens(leading_tokens(*tokenizer_, content, token_limit()));
+      Scratch& scratch = scratch_of(0);
+      PG_SEMANTIC_RETURN_IF_ERROR(forward_text(tokens, options, &scratch));
+      const float* hidden = scratch.state.hidden();
+      scratch.head.hidden.assign(hidden, hidden + tokens.size() * static_cast<size_t>(config_.transformer.width));
+      hidden = transform_hidden(config_.head, weights_.head, tokens.size(), &scratch.head);
+      return pool_logits(config_.sparse_pooling, weights_.head, tokens.size(), hidden, options, weights);
     } catch (const std::bad_alloc&) {
       return {StatusCode::kOutOfMemory, "out of memory"};
     }
+  }
+
+  const LateInteractionConfig& late_interaction() const override { return config_.late_interaction; }
+
+  Status token_vectors(std::span<const TokenSequence> sequences, const EmbedOptions& options,
+                       std::vector<std::vector<float>>* vectors) const override {
+    const std::vector<ModuleConfig>& projections = config_.late_interaction.projections;
+    const size_t dimensions = projections.empty() ? width() : static_cast<size_t>(projections.back().outputs);
+    return run_sequences(sequences, dimensions, options, vectors, [&](size_t tokens, Scratch* scratch) {
+      project_tokens(config_, weights_, tokens, &scratch->head.hidden, &scratch->pooling);
+      return static_cast<const float*>(scratch->head.hidden.data());
+    });
   }
 
  private:
@@ -365,36 +327,65 @@ class MappedModel final : public Model {
     return Status::ok();
   }
 
-  // Logits at the wanted tokens of each sequence of one batch.
-  Status logits_of_batch(std::span<const TokenSequence> sequences, const Interrupted& interrupted, Scratch* scratch,
-                         std::span<std::vector<float>> logits) const {
+  // The hidden states of one text.
+  Status forward_text(const std::vector<Token>& tokens, const EmbedOptions& options, Scratch* scratch) const {
+    TokenBatch& batch = scratch->batch;
+    batch.clear();
+    for (const Token& token : tokens) batch.ids.push_back(token.id);
+    batch.begins.push_back(batch.ids.size());
+    return forward(config_.transformer, weights_, batch, options.interrupted, &scratch->state);
+  }
+
+  // Batches sequences.  (*results)[i] are the rows, of `columns` numbers, of what
+  // compute(tokens, scratch) makes of the wanted tokens' states in scratch->head.hidden.
+  template <typename Compute>
+  Status run_sequences(std::span<const TokenSequence> sequences, size_t columns, const EmbedOptions& options,
+                       std::vector<std::vector<float>>* results, const Compute& compute) const {
+    try {
+      results->assign(sequences.size(), {});
+      const auto length = [&](size_t i) { return sequences[i].ids.size(); };
+      return run_batches(
+          sequences.size(), length, options,
+          [&](size_t begin, size_t end, Scratch* scratch, const Interrupted& interrupted) {
+            PG_SEMANTIC_RETURN_IF_ERROR(forward_sequences(sequences.subspan(begin, end - begin), interrupted, scratch));
+            const float* next = compute(scratch->head.hidden.size() / width(), scratch);
+            for (size_t i = begin; i < end; ++i) {
+              const size_t count = sequences[i].wanted.size() * columns;
+              (*results)[i].assign(next, next + count);
+              next += count;
+            }
+            return Status::ok();
+          });
+    } catch (const std::bad_alloc&) {
+      return {StatusCode::kOutOfMemory, "out of memory"};
+    }
+  }
+
+  // The states of the wanted tokens of one batch, into scratch->head.hidden.
+  Status forward_sequences(std::span<const TokenSequence> sequences, const Interrupted& interrupted,
+                           Scratch* scratch) const {
     TokenBatch& batch = scratch->batch;
     batch.clear();
     for (const TokenSequence& sequence : sequences) {
       batch.ids.insert(batch.ids.end(), sequence.ids.begin(), sequence.ids.end());
       batch.begins.push_back(batch.ids.size());
       batch.first_segments.push_back(sequence.first_segment);
+      batch.attended.push_back(sequence.attended == 0 ? sequence.ids.size() : sequence.attended);
     }
     PG_SEMANTIC_RETURN_IF_ERROR(forward(config_.transformer, weights_, batch, interrupted, &scratch->state));
 
-    const auto width = static_cast<size_t>(config_.transformer.width);
-    HeadState& head = scratch->head;
-    head.hidden.clear();
+    std::vector<float>& states = scratch->head.hidden;
+    states.clear();
     for (size_t i = 0; i < sequences.size(); ++i) {
       for (const size_t token : sequences[i].wanted) {
-        const float* hidden = scratch->state.hidden() + (batch.begins[i] + token) * width;
-        head.hidden.insert(head.hidden.end(), hidden, hidden + width);
+        const float* hidden = scratch->state.hidden() + (batch.begins[i] + token) * width();
+        states.insert(states.end(), hidden, hidden + width());
       }
-    }
-    compute_logits(config_.head, weights_.head, head.hidden.size() / width, &head);
-    const float* next = head.logits.data();
-    for (size_t i = 0; i < sequences.size(); ++i) {
-      const size_t count = sequences[i].wanted.size() * static_cast<size_t>(config_.head.outputs);
-      logits[i].assign(next, next + count);
-      next += count;
     }
     return Status::ok();
   }
+
+  [[nodiscard]] size_t width() const { return static_cast<size_t>(config_.transformer.width); }
 
   MappedFile file_;
   ModelConfig config_;

@@ -52,6 +52,7 @@ struct ModelInfo {
 };
 
 struct HeadConfig;
+struct LateInteractionConfig;
 
 struct CompileOptions {
   std::string model_precision = "fp32";
@@ -112,6 +113,17 @@ class Model {
   virtual const HeadConfig& head() const = 0;
   virtual Status head_logits(std::span<const TokenSequence> sequences, const EmbedOptions& options,
                              std::vector<std::vector<float>>* logits) const = 0;
+
+  // What sparse_embedding.h is made of: a weight ≥ 0 for each entry of the
+  // vocabulary, pooled over the text's tokens.  For models with a masked-LM head.
+  virtual Status vocabulary_weights(std::string_view content, const EmbedOptions& options,
+                                    std::vector<float>* weights) const = 0;
+
+  // What late_interaction.h is made of: the projected hidden states of the wanted
+  // tokens of each sequence, of length 1, (*vectors)[sequence] being [wanted, dimensions].
+  virtual const LateInteractionConfig& late_interaction() const = 0;
+  virtual Status token_vectors(std::span<const TokenSequence> sequences, const EmbedOptions& options,
+                               std::vector<std::vector<float>>* vectors) const = 0;
 };
 
 // Stops the threads of the process's pool, if any.  Called before exit.

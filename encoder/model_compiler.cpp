@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "encoder/file_reader.h"
+#include "encoder/late_interaction.h"
 #include "encoder/model.h"
 #include "encoder/model_directory.h"
 #include "encoder/model_file.h"
@@ -156,7 +157,9 @@ class ModelCompiler {
     const Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::open(tokenizer_tables_);
     if (!tokenizer) return tokenizer.status();
     const int64_t size = (*tokenizer)->vocabulary_size();
-    if (size <= config_.transformer.vocabulary_size) return Status::ok();
+    if (size <= config_.transformer.vocabulary_size) {
+      return LateInteractionTokens::resolve(config_.late_interaction, **tokenizer).status();
+    }
     return {StatusCode::kCorrupt, "the vocabulary in \"" + directory_.encoder_directory + "\" is too large",
             "The tokenizer has " + std::to_string(size) + " tokens, but config.json gives a vocab_size of " +
                 std::to_string(config_.transformer.vocabulary_size) + "."};
@@ -206,7 +209,7 @@ class ModelCompiler {
   const TensorStore* dense_store(uint32_t module) const {
     size_t number = 0;
     for (uint32_t i = 0; i < module; ++i) {
-      if (config_.modules[i].kind == ModuleConfig::Kind::kDense) ++number;
+      if (dense_module(config_, i).kind == ModuleConfig::Kind::kDense) ++number;
     }
     return dense_stores_[number].get();
   }

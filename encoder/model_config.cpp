@@ -134,11 +134,10 @@ Status check_transformer(const TransformerConfig& t) {
               std::to_string(kMaxParameters) + " are supported."};
 }
 
-Status check_modules(const ModelConfig& config) {
-  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of modules", static_cast<int64_t>(config.modules.size()), 0, 64));
-  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of pooling modes", config.pooling.modes(), 1, 4));
-  int64_t dimensions = config.transformer.width * config.pooling.modes();
-  for (const ModuleConfig& module : config.modules) {
+// Modules one after the other, the first of which gets `dimensions` numbers.
+Status check_module_chain(const std::vector<ModuleConfig>& modules, int64_t dimensions) {
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of modules", static_cast<int64_t>(modules.size()), 0, 64));
+  for (const ModuleConfig& module : modules) {
     if (module.kind != ModuleConfig::Kind::kDense) continue;
     if (module.inputs != dimensions) {
       return out_of_range("A dense module takes " + std::to_string(module.inputs) + " inputs, but gets " +
@@ -148,6 +147,27 @@ Status check_modules(const ModelConfig& config) {
     dimensions = module.outputs;
   }
   return Status::ok();
+}
+
+Status check_modules(const ModelConfig& config) {
+  PG_SEMANTIC_RETURN_IF_ERROR(check_range("number of pooling modes", config.pooling.modes(), 1, 4));
+  return check_module_chain(config.modules, config.transformer.width * config.pooling.modes());
+}
+
+Status check_late_interaction(const ModelConfig& config) {
+  const LateInteractionConfig& late = config.late_interaction;
+  if (late.projections.empty()) return Status::ok();
+  PG_SEMANTIC_RETURN_IF_ERROR(check_module_chain(late.projections, config.transformer.width));
+  for (const ModuleConfig& module : late.projections) {
+    if (module.kind != ModuleConfig::Kind::kDense) return out_of_range("A projection of tokens is not a dense module.");
+  }
+  // [CLS], a marker, a token and [SEP] at least.
+  PG_SEMANTIC_RETURN_IF_ERROR(
+      check_range("length of queries", late.query_length, 4, config.transformer.usable_positions()));
+  PG_SEMANTIC_RETURN_IF_ERROR(
+      check_range("length of documents", late.document_length, 4, config.transformer.usable_positions()));
+  return check_range("number of skipped words", static_cast<int64_t>(late.skipped_words.size()), 0,
+                     static_cast<int64_t>(kMaxSkippedWords));
 }
 
 // A projection whose weight is the word embedding takes as many inputs as that has columns.
@@ -228,6 +248,20 @@ nlohmann::json module_to_json(const ModuleConfig& module) {
           {"activation", own_name(module.activation)}};
 }
 
+nlohmann::json modules_to_json(const std::vector<ModuleConfig>& modules) {
+  nlohmann::json values = nlohmann::json::array();
+  for (const ModuleConfig& module : modules) values.push_back(module_to_json(module));
+  return values;
+}
+
+nlohmann::json late_interaction_to_json(const LateInteractionConfig& late) {
+  return {{"projections", modules_to_json(late.projections)}, {"query_marker", late.query_marker},
+          {"document_marker", late.document_marker},          {"query_length", late.query_length},
+          {"document_length", late.document_length},          {"expand_queries", late.expand_queries},
+          {"attend_to_expansion", late.attend_to_expansion},  {"pads_are_masks", late.pads_are_masks},
+          {"squared_distance", late.squared_distance},        {"skipped_words", late.skipped_words}};
+}
+
 // Reading throws nlohmann's exceptions for what to_json() would not have written.
 Activation read_activation(const nlohmann::json& value) {
   const std::optional<Activation> activation = from_own_name(value.get<std::string>());
@@ -274,6 +308,21 @@ HeadConfig read_head(const nlohmann::json& value) {
   return head;
 }
 
+LateInteractionConfig read_late_interaction(const nlohmann::json& value) {
+  LateInteractionConfig late;
+  for (const nlohmann::json& module : value.at("projections")) late.projections.push_back(read_module(module));
+  late.query_marker = value.at("query_marker").get<std::string>();
+  late.document_marker = value.at("document_marker").get<std::string>();
+  late.query_length = read_integer(value, "query_length");
+  late.document_length = read_integer(value, "document_length");
+  late.expand_queries = value.at("expand_queries").get<bool>();
+  late.attend_to_expansion = value.at("attend_to_expansion").get<bool>();
+  late.pads_are_masks = value.at("pads_are_masks").get<bool>();
+  late.squared_distance = value.at("squared_distance").get<bool>();
+  late.skipped_words = value.at("skipped_words").get<std::vector<std::string>>();
+  return late;
+}
+
 TransformerConfig read_transformer(const nlohmann::json& from) {
   TransformerConfig t;
   t.architecture = read_architecture(from.at("model_type").get<std::string>());
@@ -316,6 +365,11 @@ ModelConfig read_config(const nlohmann::json& value) {
   }
   config.labels = value.at("labels").get<std::vector<std::string>>();
   if (value.contains("head")) config.head = read_head(value.at("head"));
+  if (value.contains("sparse_pooling")) {
+    config.sparse_pooling.sum = value.at("sparse_pooling").at("sum").get<bool>();
+    config.sparse_pooling.log_twice = value.at("sparse_pooling").at("log_twice").get<bool>();
+  }
+  if (value.contains("late_interaction")) config.late_interaction = read_late_interaction(value.at("late_interaction"));
   return config;
 }
 
@@ -365,6 +419,7 @@ Status check_config(const ModelConfig& config) {
   PG_SEMANTIC_RETURN_IF_ERROR(check_transformer(config.transformer));
   PG_SEMANTIC_RETURN_IF_ERROR(check_modules(config));
   PG_SEMANTIC_RETURN_IF_ERROR(check_head(config));
+  PG_SEMANTIC_RETURN_IF_ERROR(check_late_interaction(config));
   // [CLS], a token and [SEP] at least.
   return check_range("greatest number of tokens", config.max_tokens, 3, config.transformer.usable_positions());
 }
@@ -394,8 +449,6 @@ std::string pooling_name(const PoolingConfig& pooling) {
 }
 
 nlohmann::json to_json(const ModelConfig& config) {
-  nlohmann::json modules = nlohmann::json::array();
-  for (const ModuleConfig& module : config.modules) modules.push_back(module_to_json(module));
   nlohmann::json value = {{"architecture_name", config.architecture_name},
                           {"task", config.task},
                           {"model_precision", config.model_precision},
@@ -406,13 +459,18 @@ nlohmann::json to_json(const ModelConfig& config) {
                             {"mean", config.pooling.mean},
                             {"mean_sqrt_len", config.pooling.mean_sqrt_len},
                             {"include_prompt", config.pooling.include_prompt}}},
-                          {"modules", std::move(modules)},
+                          {"modules", modules_to_json(config.modules)},
                           {"max_tokens", config.max_tokens},
                           {"prompts", config.prompts},
                           {"labels", config.labels}};
   if (config.default_prompt_name) value["default_prompt_name"] = *config.default_prompt_name;
   // Absent where there is none: models without a head keep the fingerprints they had before there were heads.
   if (config.head.outputs > 0) value["head"] = head_to_json(config.head);
+  const SparsePoolingConfig& sparse = config.sparse_pooling;
+  if (sparse != SparsePoolingConfig{}) value["sparse_pooling"] = {{"sum", sparse.sum}, {"log_twice", sparse.log_twice}};
+  if (!config.late_interaction.projections.empty()) {
+    value["late_interaction"] = late_interaction_to_json(config.late_interaction);
+  }
   return value;
 }
 

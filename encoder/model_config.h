@@ -120,6 +120,34 @@ struct HeadConfig {
   Activation score_activation = Activation::kSigmoid;  // of a reranker's logit
 };
 
+// How the logits of a masked-LM head become a sparse embedding (SPLADE; Formal et
+// al., arXiv 2107.05720 and 2109.10086): over the tokens, the greatest
+// log(1 + relu(logit)) of each entry of the vocabulary.
+struct SparsePoolingConfig {
+  bool sum = false;        // the sum over the tokens
+  bool log_twice = false;  // log(1 + log(1 + relu(logit))), as in arXiv 2504.14839
+
+  bool operator==(const SparsePoolingConfig&) const = default;
+};
+
+// How queries and documents are read for late interaction (ColBERT; Khattab and
+// Zaharia, arXiv 2004.12832).  Lengths are in tokens, special ones and the marker
+// included.  Markers and words are as in the vocabulary.
+struct LateInteractionConfig {
+  std::vector<ModuleConfig> projections;  // dense modules after the encoder, of each token; none: a plain encoder
+  std::string query_marker;               // the token after [CLS]; "": none
+  std::string document_marker;
+  int64_t query_length = 32;
+  int64_t document_length = 180;
+  bool expand_queries = true;              // up to query_length with [MASK]
+  bool attend_to_expansion = false;        // whether the other tokens attend to these
+  bool pads_are_masks = false;             // [PAD] in a query's text is read as [MASK], in a document's it is left out
+  bool squared_distance = false;           // similarity is minus the squared Euclidean distance, else the inner product
+  std::vector<std::string> skipped_words;  // left out of documents
+};
+
+inline constexpr size_t kMaxSkippedWords = 1024;
+
 struct ModelConfig {
   std::string architecture_name;  // the class that config.json names, e.g. "DistilBertModel"
   std::string task = "embedding";
@@ -132,6 +160,8 @@ struct ModelConfig {
   std::optional<std::string> default_prompt_name;
   std::vector<std::string> labels;  // by id
   HeadConfig head;
+  SparsePoolingConfig sparse_pooling;
+  LateInteractionConfig late_interaction;
 };
 
 inline constexpr int64_t kMaxParameters = int64_t{1} << 30;

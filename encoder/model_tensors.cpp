@@ -40,8 +40,8 @@ class Planner {
   std::vector<TensorSpec> plan() {
     add_embeddings();
     for (int64_t layer = 0; layer < t_.stored_layers(); ++layer) add_layer(layer);
-    for (size_t i = 0; i < config_.modules.size(); ++i) {
-      const ModuleConfig& module = config_.modules[i];
+    for (size_t i = 0; i < config_.modules.size() + config_.late_interaction.projections.size(); ++i) {
+      const ModuleConfig& module = dense_module(config_, i);
       if (module.kind != ModuleConfig::Kind::kDense) continue;
       add(Role::kDenseWeight, static_cast<int64_t>(i), module.outputs, module.inputs);
       if (module.bias) add(Role::kDenseBias, static_cast<int64_t>(i), 1, module.outputs);
@@ -131,13 +131,9 @@ class Reader {
     ModelWeights weights;
     read_embeddings(&weights);
     read_layers(&weights);
-    for (const ModuleConfig& module : config_.modules) {
-      LinearWeights& linear = weights.modules.emplace_back();
-      if (module.kind != ModuleConfig::Kind::kDense) continue;
-      linear.inputs = static_cast<size_t>(module.inputs);
-      linear.outputs = static_cast<size_t>(module.outputs);
-      linear.weight = take();
-      if (module.bias) linear.bias = take();
+    for (const ModuleConfig& module : config_.modules) weights.modules.push_back(take_module(module));
+    for (const ModuleConfig& module : config_.late_interaction.projections) {
+      weights.token_projections.push_back(take_module(module));
     }
     if (config_.head.outputs > 0) read_head(config_.head, &weights);
     return weights;
@@ -149,6 +145,16 @@ class Reader {
   LinearWeights take_linear(int64_t inputs, int64_t outputs) {
     const float* weight = take();
     return {weight, take(), static_cast<size_t>(inputs), static_cast<size_t>(outputs)};
+  }
+
+  LinearWeights take_module(const ModuleConfig& module) {
+    LinearWeights linear;
+    if (module.kind != ModuleConfig::Kind::kDense) return linear;
+    linear.inputs = static_cast<size_t>(module.inputs);
+    linear.outputs = static_cast<size_t>(module.outputs);
+    linear.weight = take();
+    if (module.bias) linear.bias = take();
+    return linear;
   }
 
   LayerNormWeights take_norm(bool affine_only) {
@@ -248,6 +254,11 @@ double operations(const LinearWeights& linear) {
 }
 
 }  // namespace
+
+const ModuleConfig& dense_module(const ModelConfig& config, size_t index) {
+  const size_t pooled = config.modules.size();
+  return index < pooled ? config.modules[index] : config.late_interaction.projections[index - pooled];
+}
 
 bool is_bias(TensorRole role) {
   switch (role) {

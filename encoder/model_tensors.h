@@ -77,10 +77,14 @@ bool is_vector(TensorRole role);  // published with one dimension
 // A tensor of a model file, row-major; a vector has one row.
 struct TensorSpec {
   TensorRole role = TensorRole::kWordEmbeddings;
-  uint32_t index = 0;  // of its layer as stored, or of its dense module among config.modules
+  uint32_t index = 0;  // of its layer as stored, or of its dense module (see dense_module())
   int64_t rows = 1;
   int64_t columns = 0;
 };
+
+// Modules are numbered through: those of config.modules, then the projections of
+// late interaction.
+const ModuleConfig& dense_module(const ModelConfig& config, size_t index);
 
 // All of them, in the order of the file.  `config` has passed check_config().
 std::vector<TensorSpec> tensor_plan(const ModelConfig& config);
@@ -133,8 +137,9 @@ struct ModelWeights {
   LayerNormWeights embedding_norm{};
   LinearWeights embedding_projection;
   const float* relative_position_bias = nullptr;
-  std::vector<LayerWeights> layers;    // as computed: shared ones more than once
-  std::vector<LinearWeights> modules;  // by index of config.modules; empty for Normalize
+  std::vector<LayerWeights> layers;              // as computed: shared ones more than once
+  std::vector<LinearWeights> modules;            // by index of config.modules; empty for Normalize
+  std::vector<LinearWeights> token_projections;  // by index of config.late_interaction.projections
   HeadWeights head;
 };
 

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
+#include "encoder/blas.h"
 #include "encoder/kernels.h"
 
 namespace pg_semantic::encoder {
@@ -91,6 +93,22 @@ void sentence_embedding(const ModelConfig& config, const ModelWeights& weights, 
     size = linear.outputs;
   }
   std::memcpy(out, current, size * sizeof(float));
+}
+
+void project_tokens(const ModelConfig& config, const ModelWeights& weights, size_t tokens, std::vector<float>* states,
+                    std::vector<float>* scratch) {
+  for (size_t i = 0; i < weights.token_projections.size(); ++i) {
+    const LinearWeights& linear = weights.token_projections[i];
+    scratch->resize(tokens * linear.outputs);
+    multiply_transposed({tokens, linear.outputs, linear.inputs}, {states->data(), linear.inputs},
+                        {linear.weight, linear.inputs}, {scratch->data(), linear.outputs});
+    kernels().add_bias(tokens, linear.outputs, linear.bias, config.late_interaction.projections[i].activation,
+                       scratch->data());
+    std::swap(*states, *scratch);
+  }
+  if (tokens == 0) return;
+  const size_t dimensions = states->size() / tokens;
+  for (size_t t = 0; t < tokens; ++t) normalize(dimensions, states->data() + t * dimensions);
 }
 
 void truncate_embeddings(size_t count, size_t dimensions, size_t kept, float* embeddings) {

@@ -27,6 +27,12 @@ struct TextStates {
 void sentence_embedding(const ModelConfig& config, const ModelWeights& weights, const TextStates& text,
                         std::vector<float>* scratch, float* out);
 
+// What late interaction compares: the projections of late_interaction, if any, of
+// `tokens` hidden states, each normalised to length 1 then.  In place; `states`
+// becomes [tokens, outputs of the last projection].
+void project_tokens(const ModelConfig& config, const ModelWeights& weights, size_t tokens, std::vector<float>* states,
+                    std::vector<float>* scratch);
+
 // Matryoshka representations (Kusupati et al., arXiv 2205.13147): of `count`
 // embeddings of `dimensions` numbers, one after the other, the leading `kept` of
 // each, closed up in place.  They are not normalised again, as

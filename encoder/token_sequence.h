@@ -22,6 +22,7 @@ inline constexpr size_t kPairSpecialTokens = 3;    // [CLS] first [SEP] second [
 struct TokenSequence {
   std::vector<int32_t> ids;
   size_t first_segment = 0;    // leading tokens of token type 0; the others are of type 1
+  size_t attended = 0;         // leading tokens that the tokens attend to; 0: all
   std::vector<size_t> wanted;  // the tokens whose logits are asked for
 };
 

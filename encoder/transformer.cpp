@@ -22,6 +22,9 @@ Status check_batch(const TransformerConfig& config, const TokenBatch& batch) {
     if (batch.length(text) > static_cast<size_t>(config.usable_positions())) {
       return {StatusCode::kInvalidArgument, "a text has more tokens than the model has positions"};
     }
+    if (batch.keys(text) > batch.length(text) || (batch.keys(text) == 0 && batch.length(text) > 0)) {
+      return {StatusCode::kInvalidArgument, "a text's tokens attend to none of them, or to more than there are"};
+    }
     // RoBERTa reads pairs, all of the one type.
     if (config.token_types == 1 && config.architecture != Architecture::kRoberta &&
         batch.first_segment(text) < batch.length(text)) {
@@ -213,20 +216,21 @@ class ForwardPass {
     const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_width)));
     const size_t stride = 3 * inner_;
     const size_t length = batch_.length(text);
+    const size_t keys = batch_.keys(text);
     for (size_t head = 0; head < heads; ++head) {
       const float* query = query_key_value_ + batch_.begins[text] * stride + head * head_width;
       const float* key = query + inner_;
       const float* value = key + inner_;
       for (size_t first = 0; first < length; first += kQueryBlock) {
         const size_t queries = std::min(kQueryBlock, length - first);
-        k_.multiply_transposed({queries, length, head_width}, scale, {query + first * stride, stride}, {key, stride},
-                               {scores_, length});
+        k_.multiply_transposed({queries, keys, head_width}, scale, {query + first * stride, stride}, {key, stride},
+                               {scores_, keys});
         if (config_.relative_buckets > 0) {
           const float* bias = state_.distance_bias_.data() + head * (2 * longest_ - 1) + longest_ - 1;
-          k_.add_diagonals(queries, length, bias - first, {scores_, length});
+          k_.add_diagonals(queries, keys, bias - first, {scores_, keys});
         }
-        k_.softmax(queries, length, {scores_, length});
-        k_.multiply({queries, head_width, length}, {scores_, length}, {value, stride},
+        k_.softmax(queries, keys, {scores_, keys});
+        k_.multiply({queries, head_width, keys}, {scores_, keys}, {value, stride},
                     {context_ + (batch_.begins[text] + first) * inner_ + head * head_width, inner_});
       }
     }

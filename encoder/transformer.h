@@ -25,17 +25,21 @@ struct TokenBatch {
   std::vector<size_t> begins;  // where each text begins in ids; ids.size() at the end
   // Leading tokens of each text that are of token type 0, its others being of type 1; empty: all tokens of all texts.
   std::vector<size_t> first_segments;
+  // Leading tokens of each text that its tokens attend to; empty: all tokens of all texts.
+  std::vector<size_t> attended;
 
   void clear() {
     ids.clear();
     begins.assign(1, 0);
     first_segments.clear();
+    attended.clear();
   }
   [[nodiscard]] size_t texts() const { return begins.size() - 1; }
   [[nodiscard]] size_t length(size_t text) const { return begins[text + 1] - begins[text]; }
   [[nodiscard]] size_t first_segment(size_t text) const {
     return first_segments.empty() ? length(text) : first_segments[text];
   }
+  [[nodiscard]] size_t keys(size_t text) const { return attended.empty() ? length(text) : attended[text]; }
 };
 
 class ForwardPass;

@@ -139,6 +139,16 @@ CREATE FUNCTION semantic_similarity(a text, b text, model text DEFAULT NULL) RET
 COMMENT ON FUNCTION semantic_similarity(text, text, text) IS
 'Cosine of the two embeddings, from -1 to 1. NULL if a or b is. Errors: 42704 unknown model.';
 
+CREATE FUNCTION semantic_sparse_embed(content text, model text DEFAULT NULL) RETURNS TABLE(token text, weight real)
+    AS 'MODULE_PATHNAME', 'pg_semantic_sparse_embed' LANGUAGE C STABLE PARALLEL SAFE COST 400000 ROWS 100;
+COMMENT ON FUNCTION semantic_sparse_embed(text, text) IS
+'Sparse embedding by a model with a masked-LM head (SPLADE): the entries of its vocabulary with a weight above 0 in the text cut at max_tokens, greatest first. NULL content gives no rows. Errors: 42704 unknown model; 0A000 no head for fill-mask.';
+
+CREATE FUNCTION semantic_late_interaction(query text, document text, model text DEFAULT NULL) RETURNS real
+    AS 'MODULE_PATHNAME', 'pg_semantic_late_interaction' LANGUAGE C STABLE PARALLEL SAFE COST 400000;
+COMMENT ON FUNCTION semantic_late_interaction(text, text, text) IS
+'How relevant the document is to the query by late interaction (ColBERT''s MaxSim): the sum over the query''s tokens of the greatest similarity with a token of the document. Models made for it mark, pad and cut the texts as their publisher does; any other model compares all tokens of both. NULL if query or document is. Errors: 42704 unknown model; 22023 the model leaves out every token of the document.';
+
 -- Rank and read -----------------------------------------------------------------------
 
 CREATE FUNCTION semantic_rerank(

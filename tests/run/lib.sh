@@ -124,14 +124,19 @@ provide_node_pg() {
     die "npm cannot install pg, which the tests of the client examples run"
 }
 
-# Tiny checkpoints of BERT's siblings, made from their generator, and what is expected of them.
-# Exports PG_SEMANTIC_SIBLINGS and PG_SEMANTIC_SIBLINGS_EXPECTED.
-provide_siblings() {
-  local source=$repository/tests/reference/siblings
-  python3 -B "$source/checkpoints.py" "$scratch/siblings"
-  cp -R "$source/expected" "$scratch/siblings-expected"
-  chmod -R a+rX "$scratch/siblings" "$scratch/siblings-expected"
-  export PG_SEMANTIC_SIBLINGS=$scratch/siblings PG_SEMANTIC_SIBLINGS_EXPECTED=$scratch/siblings-expected
+# The checkpoints of tests/reference/GROUP and what is expected of them, where
+# the server's user can read them: $PG_SEMANTIC_REFERENCE/GROUP/{models,expected}/.
+provide_reference_checkpoints() {
+  local group
+  run_make reference-checkpoints
+  export PG_SEMANTIC_REFERENCE=$scratch/reference
+  for group in "$repository"/tests/reference/*/expected; do
+    group=$(basename "$(dirname "$group")")
+    mkdir -p "$scratch/reference/$group"
+    cp -R "$repository/$BUILD/reference/$group" "$scratch/reference/$group/models"
+    cp -R "$repository/tests/reference/$group/expected" "$scratch/reference/$group/expected"
+  done
+  chmod -R a+rX "$scratch/reference"
 }
 
 pg_bin() { "$PG_CONFIG" --bindir; }

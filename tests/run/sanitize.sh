@@ -36,7 +36,6 @@ BUILD=$directory SANITIZE=$flags run_make ${sources[@]+"unit_sources=${sources[*
 
 make_scratch
 provide_shared_data
-provide_siblings
 cd "$repository"
 # The sanitizers' shadow memory does not fit every randomised address layout.
 fixed_layout=()

@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 make_scratch
 provide_shared_data
-provide_siblings
+provide_reference_checkpoints
 prepare_tap
 cp "$repository/README.md" .  # whose examples run
 if has_foreign_node; then

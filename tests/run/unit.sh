@@ -4,6 +4,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 run_make "$BUILD/tests/unit_tests"
 make_scratch
 provide_shared_data
-provide_siblings
 cd "$repository"
 "$repository/$BUILD/tests/unit_tests" --gtest_brief=1 "$@"

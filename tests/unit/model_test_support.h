@@ -33,6 +33,17 @@ inline std::filesystem::path shared_directory() {
     GTEST_SKIP() << "test data is missing: " << (path) << " (set PG_SEMANTIC_SHARED)"; \
   }
 
+// The checkpoints that make has built from tests/reference/<group>/checkpoints.py,
+// which lie beside this program.
+inline std::filesystem::path reference_checkpoints(const std::string& group) {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "reference" / group;
+}
+
+// What is expected of them (tests run in the repository's root).
+inline std::filesystem::path reference_expectations(const std::string& group) {
+  return std::filesystem::path("tests/reference") / group / "expected";
+}
+
 inline std::string read_file(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
@@ -61,32 +72,25 @@ class TemporaryDirectory {
   std::filesystem::path path_;
 };
 
-// Of our own tiny checkpoints of BERT's siblings: the expected numbers are committed (tests run in
-// the repository's root), the checkpoints are made when the tests are built.
-inline std::filesystem::path sibling_expected_directory() { return "tests/reference/siblings/expected"; }
-inline std::filesystem::path sibling_models_directory() {
-  const char* set = std::getenv("PG_SEMANTIC_SIBLINGS");
-  return set != nullptr ? std::filesystem::path(set) : std::filesystem::path("build/siblings");
-}
-
+// Our own checkpoints of BERT's siblings have names apart from those of ../shared/conformance.
 inline bool is_sibling(const std::string& name) {
-  return std::filesystem::exists(sibling_expected_directory() / (name + ".json"));
+  return std::filesystem::exists(reference_expectations("siblings") / (name + ".json"));
 }
 
 inline std::filesystem::path conformance_model(const std::string& name) {
-  return (is_sibling(name) ? sibling_models_directory() : shared_directory() / "conformance/models") / name;
+  return (is_sibling(name) ? reference_checkpoints("siblings") : shared_directory() / "conformance/models") / name;
 }
 
 inline nlohmann::json conformance_expected(const std::string& name) {
   const std::filesystem::path directory =
-      is_sibling(name) ? sibling_expected_directory() : shared_directory() / "conformance/expected";
+      is_sibling(name) ? reference_expectations("siblings") : shared_directory() / "conformance/expected";
   return nlohmann::json::parse(read_file(directory / (name + ".json")));
 }
 
 // The checkpoints of ../shared, where it is there, and our own.
 inline std::vector<std::string> conformance_names() {
   std::vector<std::string> names;
-  for (const auto& directory : {shared_directory() / "conformance/expected", sibling_expected_directory()}) {
+  for (const auto& directory : {shared_directory() / "conformance/expected", reference_expectations("siblings")}) {
     if (!std::filesystem::exists(directory)) continue;
     for (const auto& entry : std::filesystem::directory_iterator(directory)) names.push_back(entry.path().stem());
   }

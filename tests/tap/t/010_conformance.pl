@@ -15,7 +15,7 @@ my $shared = $ENV{PG_SEMANTIC_SHARED} // '';
 my $models = $ENV{PG_SEMANTIC_MODELS} // '';
 my $has_shared = -d "$shared/conformance/expected" && -d $models;
 # [ file of expected values, directory of checkpoints ]
-my @expected = map { [ $_, $ENV{PG_SEMANTIC_SIBLINGS} ] } sort glob("$ENV{PG_SEMANTIC_SIBLINGS_EXPECTED}/*.json");
+my @expected = map { [ $_, "$ENV{PG_SEMANTIC_REFERENCE}/siblings/models" ] } sort glob("$ENV{PG_SEMANTIC_REFERENCE}/siblings/expected/*.json");
 push @expected, map { [ $_, $models ] } sort glob("$shared/conformance/expected/*.json") if $has_shared;
 cmp_ok(scalar @expected, '>', 40, 'there are checkpoints');
 
