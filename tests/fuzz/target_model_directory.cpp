@@ -2,6 +2,7 @@
 // split_files()'s; its unnamed file is config.json.
 #include "encoder/model_config.h"
 #include "encoder/model_directory.h"
+#include "encoder/model_names.h"
 #include "encoder/model_tensors.h"
 #include "tests/fuzz/fuzz.h"
 

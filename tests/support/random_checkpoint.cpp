@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "encoder/model_directory.h"
+#include "encoder/model_names.h"
 #include "encoder/model_tensors.h"
 
 namespace pg_semantic {

@@ -140,19 +140,20 @@ TEST(TruncateEmbeddings, KeepsTheLeadingNumbersOfEach) {
 TEST(PoolLogits, MaximumAndSum) {
   const float weight[] = {1, -1, 2};
   const float bias[] = {0, 1, -4};
-  const LinearWeights projection{weight, bias, 1, 3};
+  HeadWeights head;
+  head.output = {weight, bias, 1, 3};
   std::vector<float> hidden(300, 0.0F);
   hidden[0] = 3;
   hidden[299] = 1;
   std::vector<float> weights;
-  ASSERT_TRUE(pool_logits({}, projection, 300, hidden.data(), {}, &weights).is_ok());
+  ASSERT_TRUE(pool_logits({}, head, 300, hidden.data(), {}, &weights).is_ok());
   EXPECT_FLOAT_EQ(weights[0], std::log(4.0F));
   EXPECT_FLOAT_EQ(weights[1], std::log(2.0F));  // of the tokens in between
   EXPECT_FLOAT_EQ(weights[2], std::log(3.0F));
-  ASSERT_TRUE(pool_logits({true, false}, projection, 300, hidden.data(), {}, &weights).is_ok());
+  ASSERT_TRUE(pool_logits({true, false}, head, 300, hidden.data(), {}, &weights).is_ok());
   EXPECT_FLOAT_EQ(weights[0], std::log(4.0F) + std::log(2.0F));
   EXPECT_FLOAT_EQ(weights[1], 298 * std::log(2.0F));
-  ASSERT_TRUE(pool_logits({false, true}, projection, 300, hidden.data(), {}, &weights).is_ok());
+  ASSERT_TRUE(pool_logits({false, true}, head, 300, hidden.data(), {}, &weights).is_ok());
   EXPECT_FLOAT_EQ(weights[2], std::log1p(std::log(3.0F)));
 }
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -124,6 +125,88 @@ TEST_F(Directory, AbsurdConfigurations) {
     write_file(model() / "config.json", original);
   }
   EXPECT_TRUE(compile().is_ok());
+}
+
+// What only one family's configuration has: unsound values, and values that ask for something else.
+TEST_F(Directory, AbsurdConfigurationsOfSiblings) {
+  const std::tuple<const char*, const char*, json> changes[] = {
+      {"roberta", "pad_token_id", -2},
+      {"roberta", "pad_token_id", 61},
+      {"roberta", "pad_token_id", INT64_MAX},
+      {"roberta", "pad_token_id", "one"},
+      {"roberta", "max_position_embeddings", 4},
+      {"electra", "embedding_size", 0},
+      {"electra", "embedding_size", -17},
+      {"electra", "embedding_size", 16},
+      {"electra", "embedding_size", 33},
+      {"electra", "embedding_size", 1 << 30},
+      {"electra-choice", "summary_type", "last"},
+      {"electra-choice", "summary_activation", "mystery"},
+      {"electra-choice", "summary_activation", 4},
+      {"mpnet", "relative_attention_num_buckets", 16},
+      {"mpnet", "relative_attention_num_buckets", -1},
+      {"mpnet", "num_attention_heads", 4},
+      {"albert", "embedding_size", 12},
+      {"albert", "num_hidden_groups", 0},
+      {"albert", "num_hidden_groups", 2},
+      {"albert", "num_hidden_groups", 4},
+      {"albert", "num_hidden_groups", 1 << 30},
+      {"albert", "inner_group_num", 0},
+      {"albert", "inner_group_num", 2},
+      {"albert", "inner_group_num", 1 << 30},
+      {"mobilebert", "embedding_size", 29},
+      {"mobilebert", "trigram_input", false},
+      {"mobilebert", "trigram_input", 1},
+      {"mobilebert", "use_bottleneck", false},
+      {"mobilebert", "intra_bottleneck_size", 0},
+      {"mobilebert", "intra_bottleneck_size", -15},
+      {"mobilebert", "intra_bottleneck_size", 16},
+      {"mobilebert", "intra_bottleneck_size", 1 << 20},
+      {"mobilebert", "use_bottleneck_attention", true},
+      {"mobilebert", "key_query_shared_bottleneck", false},
+      {"mobilebert", "num_feedforward_networks", 0},
+      {"mobilebert", "num_feedforward_networks", 5},
+      {"mobilebert", "num_feedforward_networks", 1 << 30},
+      {"mobilebert", "normalization_type", "batch_norm"},
+      {"mobilebert-mlm", "embedding_size", 30},
+      {"mobilebert-classify-plain", "classifier_activation", true}};
+  for (const auto& [name, key, value] : changes) {
+    ASSERT_TRUE(start(name)) << name;
+    edit("config.json", [&, &key = key, &value = value](json& c) { c[key] = value; });
+    const Result<ModelInfo> info = compile();
+    EXPECT_FALSE(info.is_ok()) << name << ": " << key << " = " << value;
+    EXPECT_TRUE(info.status().code() == StatusCode::kCorrupt || info.status().code() == StatusCode::kUnsupported)
+        << explain(info.status());
+  }
+}
+
+TEST_F(Directory, OtherFamiliesAreRefusedByName) {
+  ASSERT_TRUE(start("roberta"));
+  for (const char* type : {"deberta", "deberta-v2"}) {
+    edit("config.json", [&](json& c) { c["model_type"] = type; });
+    expect_refused(StatusCode::kUnsupported, "\"" + std::string(type) + "\"; DeBERTa takes disentangled attention");
+    EXPECT_NE(compile().status().hint().find("\"mobilebert\""), std::string::npos);
+  }
+  edit("config.json", [](json& c) { c.erase("model_type"), c["architectures"] = {"DebertaV2Model"}; });
+  expect_refused(StatusCode::kUnsupported, "disentangled attention");
+  edit("config.json", [](json& c) { c["model_type"] = "xlnet"; });
+  expect_refused(StatusCode::kUnsupported, "\"xlnet\"; the supported ones are \"bert\", \"distilbert\", \"roberta\"");
+}
+
+// Each shared tensor is stored, and counted, once.
+TEST_F(Directory, SharedLayersAreStoredOnce) {
+  ASSERT_TRUE(start("albert"));
+  const Result<ModelInfo> three = compile();
+  edit("config.json", [](json& c) { c["num_hidden_layers"] = 12; });
+  const Result<ModelInfo> twelve = compile();
+  ASSERT_TRUE(three.is_ok() && twelve.is_ok());
+  EXPECT_EQ(twelve->layers, 12);
+  EXPECT_EQ(twelve->parameters, three->parameters);
+  EXPECT_NEAR(static_cast<double>(twelve->bytes), static_cast<double>(three->bytes), 64);
+  const int64_t width = 21, words = 13, feed_forward = 41;
+  const int64_t embeddings = (three->vocabulary_size + 61 + 2 + 2) * words + (words + 1) * width;
+  const int64_t layer = 4 * (width + 1) * width + 2 * width * feed_forward + width + feed_forward + 4 * width;
+  EXPECT_EQ(three->parameters, embeddings + layer);
 }
 
 TEST_F(Directory, UnsoundJson) {

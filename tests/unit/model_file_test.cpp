@@ -192,7 +192,7 @@ TEST_F(ModelFile, TruncationIsNoticed) {
 }
 
 // Bytes of everything but the weights changed at random, one to four at a time:
-// a model of each kind of head, and one without.
+// a model of each kind of head, one without, and one of each family.
 class DamagedModelFile : public testing::TestWithParam<const char*> {};
 
 TEST_P(DamagedModelFile, IsRefusedOrHarmless) {
@@ -234,7 +234,8 @@ TEST_P(DamagedModelFile, IsRefusedOrHarmless) {
 INSTANTIATE_TEST_SUITE_P(Examples, DamagedModelFile,
                          testing::Values("st-dense", "bert-emotions", "bert-cross-encoder", "distilbert-nli",
                                          "distilbert-ner", "distilbert-qa", "bert-mlm", "distilbert-mlm-untied",
-                                         "distilbert-choice"),
+                                         "distilbert-choice", "roberta-padding-3", "electra-mlm", "mpnet-mlm",
+                                         "albert-groups", "mobilebert-mlm", "mobilebert-bottleneck-attention"),
                          [](const testing::TestParamInfo<const char*>& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -152,6 +152,43 @@ TEST_P(TransformerKernels, LayerNormOfASum) {
   }
 }
 
+// MobileBERT's NoNorm, with and without something to add first.
+TEST_P(TransformerKernels, AffineMapOfASum) {
+  for (const size_t columns : {1, 5, 16, 40}) {
+    const size_t rows = 3;
+    const std::vector<float> delta = random_values(rows * columns, 8), delta_bias = random_values(columns, 9);
+    const std::vector<float> weight = random_values(columns, 10), bias = random_values(columns, 11);
+    const std::vector<float> before = random_values(rows * columns, 12);
+    const LayerNormWeights norm{weight.data(), bias.data(), 1e-5F, true};
+    std::vector<float> alone = before, sum = before;
+    k().add_layer_norm(rows, columns, nullptr, nullptr, norm, alone.data());
+    k().add_layer_norm(rows, columns, delta.data(), delta_bias.data(), norm, sum.data());
+    for (size_t i = 0; i < before.size(); ++i) {
+      const size_t c = i % columns;
+      ASSERT_NEAR(alone[i], static_cast<double>(before[i]) * weight[c] + bias[c], 1e-5);
+      ASSERT_NEAR(sum[i], (static_cast<double>(before[i]) + delta[i] + delta_bias[c]) * weight[c] + bias[c], 1e-5);
+    }
+  }
+}
+
+TEST_P(TransformerKernels, ANumberForEachDiagonal) {
+  for (const size_t rows : {1, 3, 9}) {
+    for (const size_t columns : {1, 4, 17, 40}) {
+      const size_t stride = columns + 2;
+      const std::vector<float> bias = random_values(rows + columns - 1, 13);
+      const std::vector<float> before = random_values(rows * stride, 14);
+      std::vector<float> x = before;
+      k().add_diagonals(rows, columns, bias.data() + rows - 1, {x.data(), stride});
+      for (size_t r = 0; r < rows; ++r) {
+        for (size_t c = 0; c < stride; ++c) {
+          const float added = c < columns ? bias[rows - 1 + c - r] : 0;
+          ASSERT_EQ(x[r * stride + c], before[r * stride + c] + added) << rows << " " << columns;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(TransformerKernels, NotANumberPassesThrough) {
   for (const Activation activation : {Activation::kGelu, Activation::kTanh, Activation::kSigmoid}) {
     std::vector<float> x(19, NAN);

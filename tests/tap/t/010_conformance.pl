@@ -70,7 +70,8 @@ sub quote_literal
 	return "'$value'";
 }
 
-# Rows that a query gives are differences; none means agreement.
+# Rows that a query gives are differences; none means agreement.  Of a checkpoint, only
+# what is expected of it is asked.
 sub no_rows
 {
 	my ($sql, $name, $database) = @_;
@@ -92,6 +93,8 @@ foreach my $example (@expected)
 		on_error_stop => 1);
 	is($status, 0, "$model loads") or diag($err);
 	next if $status != 0;
+	my $expected_text = slurp_file($file);
+	my $has = sub { my ($key) = @_; return $expected_text =~ /"$key":/; };
 
 	no_rows(qq{
 		SELECT key, expected -> key AS expected, found -> key AS found
@@ -106,11 +109,13 @@ foreach my $example (@expected)
 		FROM expected_entries($name, 'tokenize'), found_tokens(entry ->> 'text', $name) AS found,
 		     unnest(ARRAY['ids', 'tokens', 'offsets']) AS key
 		WHERE entry ? key AND entry -> key IS DISTINCT FROM found -> key},
-		"$model: semantic_tokenize");
+		"$model: semantic_tokenize")
+		if $has->('tokenize');
 	no_rows(qq{
 		SELECT number FROM expected_entries($name, 'tokenize')
 		WHERE semantic_count_tokens(entry ->> 'text', $name) IS DISTINCT FROM jsonb_array_length(entry -> 'ids')},
-		"$model: semantic_count_tokens");
+		"$model: semantic_count_tokens")
+		if $has->('tokenize');
 
 	no_rows(qq{
 		SELECT number, left(entry ->> 'text', 60), vector_error(found, entry -> 'embedding'),
@@ -119,7 +124,8 @@ foreach my $example (@expected)
 		     LATERAL (SELECT semantic_embed(entry ->> 'text', $name, entry ->> 'prompt') OFFSET 0) AS row(found)
 		WHERE (vector_error(found, entry -> 'embedding') <= 2e-5 AND
 		       vector_cosine(found, entry -> 'embedding') >= 0.99999) IS NOT TRUE},
-		"$model: semantic_embed");
+		"$model: semantic_embed")
+		if $has->('embed');
 
 	# All texts of one prompt together, and a NULL among them.
 	no_rows(qq{
@@ -131,7 +137,8 @@ foreach my $example (@expected)
 		FROM batches, semantic_embed_batch(contents, $name, prompt #>> '{}')
 		WHERE CASE WHEN ordinal = cardinality(contents) THEN embedding IS NOT NULL
 		           ELSE (vector_error(embedding, embeddings -> (ordinal - 1)) <= 2e-5) IS NOT TRUE END},
-		"$model: semantic_embed_batch");
+		"$model: semantic_embed_batch")
+		if $has->('embed');
 
 	no_rows(qq{
 		SELECT number, ordinal, token, vector_error(embedding, entry -> 'embeddings' -> (ordinal - 1))
@@ -142,7 +149,8 @@ foreach my $example (@expected)
 		SELECT number, -1, 'number of rows', NULL FROM expected_entries($name, 'token_embeddings')
 		WHERE (SELECT count(*) FROM semantic_token_embeddings(entry ->> 'text', $name)) <>
 		      jsonb_array_length(entry -> 'tokens')},
-		"$model: semantic_token_embeddings");
+		"$model: semantic_token_embeddings")
+		if $has->('token_embeddings');
 
 	# Heads: each key with the ranking that its function gives.
 	my %rankings = (
@@ -159,6 +167,7 @@ foreach my $example (@expected)
 			WHERE choice = entry -> 'choices' ->> (ordinal - 1)} ]);
 	foreach my $key (sort keys %rankings)
 	{
+		next if !$has->($key);
 		my ($wanted, $query) = @{ $rankings{$key} };
 		$query = sprintf($query, $name);
 		no_rows(qq{
@@ -173,7 +182,8 @@ foreach my $example (@expected)
 		     LATERAL (SELECT (e ->> 0)::int AS ordinal, (e ->> 1)::float8 AS score
 		              FROM jsonb_array_elements(entry -> 'scores') AS e) AS expected
 		WHERE (abs(semantic_score(entry ->> 'query', entry -> 'documents' ->> (ordinal - 1), $name) - score) <= 1e-4) IS NOT TRUE},
-		"$model: semantic_score");
+		"$model: semantic_score")
+		if $has->('rerank');
 
 	no_rows(qq{
 		SELECT number, entry ->> 'aggregation', left(entry ->> 'text', 60), found, expected
@@ -184,7 +194,8 @@ foreach my $example (@expected)
 		                              WITH ORDINALITY AS f) AS found ON ordinality = i) AS row
 		WHERE (found - 'score' = expected - 'score' AND
 		       abs((found ->> 'score')::float8 - (expected ->> 'score')::float8) <= 1e-4) IS NOT TRUE},
-		"$model: semantic_entities");
+		"$model: semantic_entities")
+		if $has->('entities');
 
 	my $spans = q{SELECT jsonb_agg(jsonb_build_array(jsonb_build_array(%s), score) ORDER BY ordinality)};
 	my $answer = 'answer, char_start, char_end';
@@ -198,7 +209,8 @@ foreach my $example (@expected)
 		     LATERAL (@{[sprintf($spans =~ s/score/value -> 'score'/r, $expected_answer)]}
 		              FROM jsonb_array_elements(entry -> 'answers') WITH ORDINALITY) AS e(expected)
 		WHERE rankings_agree(found, expected) IS NOT TRUE},
-		"$model: semantic_answer");
+		"$model: semantic_answer")
+		if $has->('answer');
 	no_rows(qq{
 		SELECT number, found, expected
 		FROM expected_entries($name, 'fill_mask'),
@@ -207,7 +219,8 @@ foreach my $example (@expected)
 		     LATERAL (@{[sprintf($spans =~ s/score/value -> 'score'/r, q{value -> 'token', value -> 'content'})]}
 		              FROM jsonb_array_elements(entry -> 'tokens') WITH ORDINALITY) AS e(expected)
 		WHERE rankings_agree(found, expected) IS NOT TRUE},
-		"$model: semantic_fill_mask");
+		"$model: semantic_fill_mask")
+		if $has->('fill_mask');
 }
 
 is( $node->safe_psql('postgres',
