@@ -46,7 +46,7 @@ Status take_words(const json& object, const char* key, const std::string& path, 
 // code fails on it.  A padded query keeps its length, a document may be cut.
 void limit_document_length(ModelConfig* model) {
   int64_t& length = model->late_interaction.document_length;
-  length = std::min(length, model->transformer.positions);
+  length = std::min(length, model->transformer.usable_positions());
 }
 
 }  // namespace

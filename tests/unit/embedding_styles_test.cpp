@@ -233,6 +233,19 @@ TEST_F(UnsoundStyles, Pylate) {
   expect_refused(StatusCode::kUnsupported, "Normalize");
 }
 
+// RoBERTa counts positions from behind the padding's: one fewer is usable here.
+TEST_F(UnsoundStyles, LongDocumentsAreCutToTheUsablePositions) {
+  take("pylate-attends");
+  change("config.json", {{"model_type", "roberta"}, {"architectures", {"RobertaModel"}}, {"pad_token_id", 0}});
+  change("config_sentence_transformers.json", {{"document_length", 64}});
+  const std::unique_ptr<Model> model = load(copy(), directory_.path() / "model.bin");
+  ASSERT_NE(model, nullptr);
+  std::string document;
+  for (int i = 0; i < 100; ++i) document += "doctor ";
+  const Result<float> score = late_interaction(*model, "doctor", document, {});
+  EXPECT_TRUE(score.is_ok()) << explain(score.status());
+}
+
 TEST_F(UnsoundStyles, SparseEncoder) {
   take("sparse-encoder-max");
   change("1_SpladePooling/config.json", {{"pooling_strategy", "mean"}});
