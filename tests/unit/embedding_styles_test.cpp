@@ -155,6 +155,15 @@ TEST(PoolLogits, MaximumAndSum) {
   EXPECT_FLOAT_EQ(weights[1], 298 * std::log(2.0F));
   ASSERT_TRUE(pool_logits({false, true}, head, 300, hidden.data(), {}, &weights).is_ok());
   EXPECT_FLOAT_EQ(weights[2], std::log1p(std::log(3.0F)));
+  // MobileBERT's projection has inputs beyond the word embedding's.
+  const float extra[] = {0, 0, 1};
+  head.extra = extra;
+  head.extra_inputs = 1;
+  const float wide[] = {3, 5};
+  ASSERT_TRUE(pool_logits({}, head, 1, wide, {}, &weights).is_ok());
+  EXPECT_FLOAT_EQ(weights[0], std::log(4.0F));
+  EXPECT_EQ(weights[1], 0);
+  EXPECT_FLOAT_EQ(weights[2], std::log(8.0F));
 }
 
 class UnsoundStyles : public testing::Test {
