@@ -16,6 +16,18 @@ namespace {
 constexpr const char* kVocabulary =
     "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n##s\ncat\nse\n##man\n##tic\n.\n,\na\n##a\nb\n##b\n\xe4\xb8\xad\n";
 
+std::vector<std::byte> compile_tiny(const std::map<std::string, std::string>& files) {
+  const std::string directory = directory_with({});
+  require(write_random_checkpoint(directory, files, 0.3).is_ok(), "a tiny model's configuration is good");
+  const std::string path = directory + "/model.bin";
+  require(encoder::compile_model(directory, path, {}).is_ok(), "a tiny model compiles");
+  std::ifstream file(path, std::ios::binary);
+  const std::string content{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  std::vector<std::byte> bytes(content.size());
+  std::memcpy(bytes.data(), content.data(), content.size());
+  return bytes;
+}
+
 }  // namespace
 
 std::vector<std::map<std::string, std::string>> tiny_tokenizers() {
@@ -25,22 +37,39 @@ std::vector<std::map<std::string, std::string>> tiny_tokenizers() {
   };
 }
 
-std::vector<std::byte> tiny_model_file() {
-  std::map<std::string, std::string> files = tiny_tokenizers().front();
-  files["config.json"] = R"({"model_type": "distilbert", "vocab_size": 18, "dim": 8, "n_layers": 2, "n_heads": 2,
-                             "hidden_dim": 12, "max_position_embeddings": 16})";
-  files["modules.json"] = R"([{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": "1_Pooling"},
-                              {"type": "Normalize", "path": "2_Normalize"}])";
-  files["1_Pooling/config.json"] = "{}";
-  const std::string directory = directory_with({});
-  require(write_random_checkpoint(directory, files, 0.3).is_ok(), "the tiny model's configuration is good");
-  const std::string path = directory + "/model.bin";
-  require(encoder::compile_model(directory, path, {}).is_ok(), "the tiny model compiles");
-  std::ifstream file(path, std::ios::binary);
-  const std::string content{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  std::vector<std::byte> bytes(content.size());
-  std::memcpy(bytes.data(), content.data(), content.size());
-  return bytes;
+std::vector<std::vector<std::byte>> tiny_model_files() {
+  constexpr const char* kConfigs[] = {
+      R"({"model_type": "distilbert", "vocab_size": 18, "dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 12,
+          "max_position_embeddings": 16})",
+      R"({"model_type": "roberta", "architectures": ["RobertaForSequenceClassification"], "vocab_size": 18,
+          "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12,
+          "max_position_embeddings": 18, "type_vocab_size": 1, "pad_token_id": 1})",
+      R"({"model_type": "mpnet", "architectures": ["MPNetForMaskedLM"], "vocab_size": 18, "hidden_size": 8,
+          "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 18})",
+      R"({"model_type": "albert", "architectures": ["AlbertForMaskedLM"], "vocab_size": 18, "embedding_size": 6,
+          "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12,
+          "max_position_embeddings": 16})",
+      R"({"model_type": "mobilebert", "architectures": ["MobileBertForMaskedLM"], "vocab_size": 18,
+          "embedding_size": 6, "hidden_size": 16, "intra_bottleneck_size": 8, "num_hidden_layers": 2,
+          "num_attention_heads": 2, "intermediate_size": 12, "num_feedforward_networks": 2,
+          "max_position_embeddings": 16})",
+      R"({"model_type": "bert", "architectures": ["HF_ColBERT"], "vocab_size": 18, "hidden_size": 8,
+          "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 16})",
+  };
+  std::vector<std::vector<std::byte>> models;
+  for (const char* config : kConfigs) {
+    std::map<std::string, std::string> files = tiny_tokenizers().front();
+    files["config.json"] = config;
+    if (models.empty()) {
+      files["modules.json"] = R"([{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": "1_Pooling"},
+                                  {"type": "Normalize", "path": "2_Normalize"}])";
+      files["1_Pooling/config.json"] = "{}";
+    }
+    files["artifact.metadata"] =
+        R"({"dim": 4, "query_maxlen": 8, "doc_maxlen": 12, "query_token_id": "the", "doc_token_id": "cat"})";
+    models.push_back(compile_tiny(files));
+  }
+  return models;
 }
 
 std::string_view damage(Bytes input, std::vector<std::byte>* bytes) {

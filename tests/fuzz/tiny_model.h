@@ -17,8 +17,9 @@ namespace pg_semantic::fuzz {
 // The files of a tokenizer of each kind that is supported.
 std::vector<std::map<std::string, std::string>> tiny_tokenizers();
 
-// A sentence model of two layers, compiled.
-std::vector<std::byte> tiny_model_file();
+// Compiled models of two layers: a sentence model, and one of each family and style that is
+// computed in another way.
+std::vector<std::vector<std::byte>> tiny_model_files();
 
 // Applies the damage that `input` begins with, [count][offset offset offset value]…,
 // and returns the rest as text.
