@@ -47,7 +47,7 @@ class Fingerprint {
   }
   void values(std::span<const float> numbers) { digest_.update(std::as_bytes(numbers)); }
 
-  void tokenizer(const WordPieceConfig& config) {
+  void tokenizer(const TokenizerConfig& config) {
     number(static_cast<int64_t>(config.vocabulary.size()));
     for (const std::string& piece : config.vocabulary) text(piece);
     number(static_cast<int64_t>(config.added_tokens.size()));
@@ -65,6 +65,11 @@ class Fingerprint {
     number(config.max_input_chars_per_word);
     for (const bool flag : {config.clean_text, config.handle_chinese_chars, config.strip_accents, config.lowercase}) {
       number(flag ? 1 : 0);
+    }
+    for (const auto& [name, flag] : {std::pair("separates_pairs_twice", config.separates_pairs_twice),
+                                     std::pair("pairs_are_one_segment", config.pairs_are_one_segment),
+                                     std::pair("truncates_left", config.truncates_left)}) {
+      if (flag) text(name);
     }
   }
 
@@ -149,7 +154,7 @@ class ModelCompiler {
   }
 
   Status load_tokenizer() {
-    Result<WordPieceConfig> loaded = load_tokenizer_config(DirectoryReader(directory_.encoder_directory));
+    Result<TokenizerConfig> loaded = load_tokenizer_config(DirectoryReader(directory_.encoder_directory));
     if (!loaded) return loaded.status();
     tokenizer_config_ = std::move(*loaded);
     if (directory_.lower_case) tokenizer_config_.lowercase = true;
@@ -251,7 +256,7 @@ class ModelCompiler {
   const CompileOptions& options_;
   ModelDirectory directory_;
   ModelConfig config_;
-  WordPieceConfig tokenizer_config_;
+  TokenizerConfig tokenizer_config_;
   std::vector<std::byte> tokenizer_tables_;
   std::unique_ptr<TensorStore> encoder_store_;
   std::vector<std::unique_ptr<TensorStore>> dense_stores_;

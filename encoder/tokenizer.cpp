@@ -6,6 +6,7 @@
 #include <atomic>
 #include <utility>
 
+#include "encoder/token_decoder.h"
 #include "encoder/tokenizer_normalizer.h"
 #include "encoder/tokenizer_tables.h"
 #include "encoder/unicode.h"
@@ -211,7 +212,14 @@ class WordPieceTokenizer final : public Tokenizer {
         options_{flag(kCleanText), flag(kHandleChineseChars), flag(kStripAccents), flag(kLowercase)},
         ascii_(options_),
         letters_(options_),
-        prefix_hash_(PieceHash().add(tables.prefix())) {}
+        prefix_hash_(PieceHash().add(tables.prefix())) {
+    const TablesHeader& header = tables_.header();
+    single_frame_.before = pair_frame_.before = {header.cls_id};
+    single_frame_.after = pair_frame_.after = pair_frame_.between = {header.sep_id};
+    if (flag(kSeparatesPairsTwice)) pair_frame_.between.push_back(header.sep_id);
+    pair_frame_.between_in_first_segment = pair_frame_.between.size();
+    pair_frame_.has_second_segment = !flag(kPairsAreOneSegment);
+  }
 
   std::vector<Token> tokenize(std::string_view text) const override {
     std::vector<Token> tokens;
@@ -236,6 +244,15 @@ class WordPieceTokenizer final : public Tokenizer {
     tokenize_piece(text.substr(piece_start), char_position, &splitter, &tokens);
     return tokens;
   }
+
+  const SpecialTokenFrame& single_frame() const override { return single_frame_; }
+  const SpecialTokenFrame& pair_frame() const override { return pair_frame_; }
+  bool truncates_left() const override { return flag(kTruncatesLeft); }
+  std::string decode(std::span<const std::string> tokens) const override {
+    return decode_tokens(tokens, tables_.prefix());
+  }
+  bool cleans_up_spaces() const override { return flag(kCleansUpSpaces); }
+  bool is_special(int32_t id) const override { return tables_.is_special(id); }
 
   std::string_view continuing_prefix() const override { return tables_.prefix(); }
   std::string_view token_text(int32_t id) const override { return tables_.token(id); }
@@ -332,6 +349,8 @@ class WordPieceTokenizer final : public Tokenizer {
   const AsciiTables ascii_;
   const LetterCache letters_;
   const PieceHash prefix_hash_;
+  SpecialTokenFrame single_frame_;
+  SpecialTokenFrame pair_frame_;
 };
 
 }  // namespace
@@ -342,10 +361,14 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::open(std::span<const std::byte> ta
   return std::unique_ptr<Tokenizer>(std::make_unique<WordPieceTokenizer>(*opened));
 }
 
-std::vector<Token> Tokenizer::encode(std::string_view text) const {
-  std::vector<Token> tokens = tokenize(text);
-  tokens.insert(tokens.begin(), Token{cls_id(), -1, -1});
-  tokens.push_back(Token{sep_id(), -1, -1});
+std::vector<Token> Tokenizer::encode(std::string_view text) const { return add_special_tokens(tokenize(text)); }
+
+std::vector<Token> Tokenizer::add_special_tokens(std::vector<Token> tokens) const {
+  const SpecialTokenFrame& frame = single_frame();
+  std::vector<Token> before;
+  for (const int32_t id : frame.before) before.push_back({id, -1, -1});
+  tokens.insert(tokens.begin(), before.begin(), before.end());
+  for (const int32_t id : frame.after) tokens.push_back({id, -1, -1});
   return tokens;
 }
 

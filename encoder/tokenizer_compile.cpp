@@ -31,14 +31,14 @@ struct CollectText {
   void emit(char32_t c, CharSpan /*span*/) { append_utf8(c, &text); }
 };
 
-NormalizerOptions normalizer_options(const WordPieceConfig& config) {
+NormalizerOptions normalizer_options(const TokenizerConfig& config) {
   return {config.clean_text, config.handle_chinese_chars, config.strip_accents, config.lowercase};
 }
 
 // Everything but the bytes: what goes into which section.
 class TablesBuilder {
  public:
-  explicit TablesBuilder(const WordPieceConfig& config) : config_(config) {}
+  explicit TablesBuilder(const TokenizerConfig& config) : config_(config) {}
 
   Status build(std::vector<std::byte>* out) {
     PG_SEMANTIC_RETURN_IF_ERROR(check_sizes());
@@ -56,7 +56,7 @@ class TablesBuilder {
   };
 
   [[nodiscard]] Status check_sizes() const {
-    const WordPieceConfig& config = config_;
+    const TokenizerConfig& config = config_;
     if (config.vocabulary.empty()) return unusable("The vocabulary is empty.");
     if (config.vocabulary.size() > kMaxTokens || config.added_tokens.size() > kMaxAddedTokens) {
       return unusable("There are more than " + std::to_string(kMaxTokens) + " tokens.");
@@ -170,8 +170,8 @@ class TablesBuilder {
       record.pattern_offset = add_to_pool(pattern);
       record.pattern_bytes = static_cast<uint32_t>(pattern.size());
       record.id = token.id;
-      record.flags =
-          (token.single_word ? kSingleWord : 0u) | (token.lstrip ? kLeftStrip : 0u) | (token.rstrip ? kRightStrip : 0u);
+      record.flags = (token.single_word ? kSingleWord : 0u) | (token.lstrip ? kLeftStrip : 0u) |
+                     (token.rstrip ? kRightStrip : 0u) | (token.special ? kSpecial : 0u);
       records->push_back(record);
       const auto first = static_cast<unsigned char>(pattern.front());
       section.first_bytes[first / 32] |= 1u << (first % 32);
@@ -216,7 +216,10 @@ class TablesBuilder {
   Status write(std::vector<std::byte>* out) {
     memcpy(header_.magic, kTablesMagic, sizeof(kTablesMagic));
     header_.flags = (config_.clean_text ? kCleanText : 0u) | (config_.handle_chinese_chars ? kHandleChineseChars : 0u) |
-                    (config_.strip_accents ? kStripAccents : 0u) | (config_.lowercase ? kLowercase : 0u);
+                    (config_.strip_accents ? kStripAccents : 0u) | (config_.lowercase ? kLowercase : 0u) |
+                    (config_.separates_pairs_twice ? kSeparatesPairsTwice : 0u) |
+                    (config_.pairs_are_one_segment ? kPairsAreOneSegment : 0u) |
+                    (config_.truncates_left ? kTruncatesLeft : 0u) | (config_.cleans_up_spaces ? kCleansUpSpaces : 0u);
     header_.max_input_chars_per_word = config_.max_input_chars_per_word;
     header_.pool_bytes = static_cast<uint32_t>(pool_.size());
 
@@ -247,7 +250,7 @@ class TablesBuilder {
     return Status::ok();
   }
 
-  const WordPieceConfig& config_;
+  const TokenizerConfig& config_;
   TablesHeader header_{};
   std::string pool_;
   std::vector<uint32_t> string_offsets_;
@@ -268,7 +271,7 @@ std::string normalize_text(const NormalizerOptions& options, std::string_view te
   return std::move(collected.text);
 }
 
-Status Tokenizer::compile(const WordPieceConfig& config, std::vector<std::byte>* out) {
+Status Tokenizer::compile(const TokenizerConfig& config, std::vector<std::byte>* out) {
   return TablesBuilder(config).build(out);
 }
 

@@ -1,4 +1,4 @@
-// A Hugging Face directory's tokenizer files become a WordPieceConfig; see
+// A Hugging Face directory's tokenizer files become a TokenizerConfig; see
 // tokenizer_config.h.  The rules are those of transformers'
 // PreTrainedTokenizerBase._from_pretrained, BertConverter and BertTokenizerFast (4.57).
 #include "encoder/tokenizer_config.h"
@@ -216,14 +216,14 @@ Result<TokenizerJson> read_base(const FileReader& files, const json& config) {
                 "Without a file \"tokenizer.json\", only BERT's tokenizer and its equals are supported.");
 }
 
-void apply_switches(const NormalizerSwitches& switches, std::optional<bool> strip_accents, WordPieceConfig* config) {
+void apply_switches(const NormalizerSwitches& switches, std::optional<bool> strip_accents, TokenizerConfig* config) {
   config->lowercase = switches.do_lower_case.value_or(config->lowercase);
   config->handle_chinese_chars = switches.tokenize_chinese_chars.value_or(config->handle_chinese_chars);
   if (switches.names_strip_accents) strip_accents = switches.strip_accents;
   config->strip_accents = strip_accents.value_or(config->lowercase);
 }
 
-void use_names(const SpecialTokens& special, bool from_vocabulary_file, WordPieceConfig* config) {
+void use_names(const SpecialTokens& special, bool from_vocabulary_file, TokenizerConfig* config) {
   const auto use = [&](const char* name, std::string* token) {
     const auto found = special.named.find(name);
     if (found != special.named.end()) *token = found->second.content;
@@ -239,12 +239,12 @@ void use_names(const SpecialTokens& special, bool from_vocabulary_file, WordPiec
 
 }  // namespace
 
-Result<WordPieceConfig> load_tokenizer_config(const FileReader& files) {
+Result<TokenizerConfig> load_tokenizer_config(const FileReader& files) {
   Result<json> config = read_object(files, kConfigFile, kMaxConfigBytes);
   if (!config.is_ok()) return config.status();
   Result<TokenizerJson> base = read_base(files, *config);
   if (!base.is_ok()) return base.status();
-  WordPieceConfig result = std::move(base->config);
+  TokenizerConfig result = std::move(base->config);
 
   Result<NormalizerSwitches> switches = read_switches(*config);
   if (!switches.is_ok()) return switches.status();

@@ -1,4 +1,4 @@
-// A Hugging Face directory's tokenizer files become a WordPieceConfig, as
+// A Hugging Face directory's tokenizer files become a TokenizerConfig, as
 // AutoTokenizer's fast tokenizer would have it.
 //
 //   tokenizer.json           wins when it is there: vocabulary, added tokens, normaliser, [CLS] and [SEP]
@@ -23,7 +23,7 @@ namespace pg_semantic::encoder {
 // Errors: kNotFound when there is neither tokenizer.json nor vocab.txt;
 // kUnsupported, naming it, for a model, normaliser, pre-tokenizer or
 // post-processor that BERT's tokenizers do not have; kCorrupt, kIoError.
-Result<WordPieceConfig> load_tokenizer_config(const FileReader& files);
+Result<TokenizerConfig> load_tokenizer_config(const FileReader& files);
 
 // tokenizer_config.json's model_max_length, special tokens included; nullopt
 // when it is absent or stands for "no limit" (transformers writes 1e30).

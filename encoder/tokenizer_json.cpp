@@ -46,7 +46,7 @@ Status read_flag(const json& object, const char* key, std::optional<bool>* value
 }
 
 Status read_normalizer(const json& document, TokenizerJson* out) {
-  WordPieceConfig& config = out->config;
+  TokenizerConfig& config = out->config;
   const json* normalizer = sole_part(document, "normalizer", "normalizers");
   if (normalizer == nullptr) {
     config.clean_text = config.handle_chinese_chars = config.strip_accents = config.lowercase = false;
@@ -91,7 +91,7 @@ Status read_vocabulary(const json& model, std::vector<std::string>* vocabulary) 
   return Status::ok();
 }
 
-Status read_model(const json& document, WordPieceConfig* config) {
+Status read_model(const json& document, TokenizerConfig* config) {
   const json* model = json_member(document, "model");
   if (model == nullptr || !model->is_object()) return corrupt("It has no model.");
   // Early files leave the type out; then only WordPiece has these members.
@@ -118,7 +118,7 @@ Status read_model(const json& document, WordPieceConfig* config) {
 }
 
 // BertProcessing: {"sep": ["[SEP]", 102], "cls": ["[CLS]", 101]}.
-Status read_bert_processing(const json& processor, WordPieceConfig* config) {
+Status read_bert_processing(const json& processor, TokenizerConfig* config) {
   const auto read = [&](const char* key, std::string* token) {
     const json* pair = json_member(processor, key);
     if (pair == nullptr || !pair->is_array() || pair->empty() || !pair->front().is_string()) {
@@ -132,7 +132,7 @@ Status read_bert_processing(const json& processor, WordPieceConfig* config) {
 }
 
 // TemplateProcessing: the single template must be [CLS] text [SEP].
-Status read_template(const json& processor, WordPieceConfig* config) {
+Status read_template(const json& processor, TokenizerConfig* config) {
   const auto special_token = [&](const json& item) -> std::optional<std::string> {
     const json* token = json_member(item, "SpecialToken");
     const json* id = token != nullptr ? json_member(*token, "id") : nullptr;
@@ -158,7 +158,7 @@ Status read_template(const json& processor, WordPieceConfig* config) {
   return Status::ok();
 }
 
-Status read_post_processor(const json& document, WordPieceConfig* config) {
+Status read_post_processor(const json& document, TokenizerConfig* config) {
   const json* processor = sole_part(document, "post_processor", "processors");
   if (processor == nullptr) return unsupported("post-processor", "(none)");
   const std::string type = type_of(*processor);

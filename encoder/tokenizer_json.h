@@ -46,7 +46,7 @@ Result<AddedToken> read_added_token(const nlohmann::json& object, bool special_b
 // What tokenizer.json says, or in its place vocab.txt with the defaults of BERT's tokenizer.
 struct TokenizerJson {
   bool is_tokenizer_json = false;
-  WordPieceConfig config;  // without the added tokens
+  TokenizerConfig config;  // without the added tokens
   std::vector<AddedToken> added_tokens;
   std::optional<bool> strip_accents;  // null: as lowercase
 };

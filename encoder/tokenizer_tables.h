@@ -45,6 +45,10 @@ enum TablesFlag : uint32_t {
   kHandleChineseChars = 2,
   kStripAccents = 4,
   kLowercase = 8,
+  kSeparatesPairsTwice = 16,
+  kPairsAreOneSegment = 32,
+  kTruncatesLeft = 64,
+  kCleansUpSpaces = 128,
 };
 
 // The added tokens that are matched in one form of the text.
@@ -84,6 +88,7 @@ enum AddedTokenFlag : uint32_t {
   kSingleWord = 1,
   kLeftStrip = 2,
   kRightStrip = 4,
+  kSpecial = 8,
 };
 
 struct AddedTokenRecord {
@@ -151,6 +156,17 @@ class TokenizerTables {
   }
   [[nodiscard]] int32_t find_piece(std::string_view piece) const {
     return find_piece(PieceHash().add(piece), std::string_view(), piece);
+  }
+
+  // Whether there is an added token with this id that is special.
+  [[nodiscard]] bool is_special(int32_t id) const {
+    for (const AddedTokenSection* section : {&header_.original, &header_.normalized}) {
+      for (uint32_t i = 0; i < section->count; ++i) {
+        const AddedTokenRecord record = added_token(*section, i);
+        if (record.id == id) return (record.flags & kSpecial) != 0;
+      }
+    }
+    return false;
   }
 
   [[nodiscard]] AddedTokenRecord added_token(const AddedTokenSection& section, uint32_t index) const {
