@@ -66,7 +66,7 @@ Result<std::vector<MaskFilling>> fill(const Model& model, std::string_view conte
     std::vector<std::string> read;
     for (size_t at = 0; at < kept.size(); ++at) {
       const int32_t id = at == *place ? best[i] : kept[at].id;
-      if (!tokenizer.is_special(id)) read.emplace_back(tokenizer.token_text(id));
+      read.emplace_back(tokenizer.token_text(id));
     }
     std::string text = tokenizer.decode(read);
     if (tokenizer.cleans_up_spaces()) text = clean_up_spaces(std::move(text));

@@ -252,7 +252,6 @@ class WordPieceTokenizer final : public Tokenizer {
     return decode_tokens(tokens, tables_.prefix());
   }
   bool cleans_up_spaces() const override { return flag(kCleansUpSpaces); }
-  bool is_special(int32_t id) const override { return tables_.is_special(id); }
 
   std::string_view continuing_prefix() const override { return tables_.prefix(); }
   std::string_view token_text(int32_t id) const override { return tables_.token(id); }

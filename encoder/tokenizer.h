@@ -111,8 +111,6 @@ class Tokenizer {
   virtual std::string decode(std::span<const std::string> tokens) const = 0;
   // Whether decoded text also goes through clean_up_spaces() of token_decoder.h.
   virtual bool cleans_up_spaces() const = 0;
-  // Whether the token is left out where decoded text is to be read by people.
-  virtual bool is_special(int32_t id) const = 0;
 
   // How pieces that continue a word begin, "##"; "" where they do not tell.
   virtual std::string_view continuing_prefix() const = 0;

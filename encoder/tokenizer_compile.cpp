@@ -170,8 +170,8 @@ class TablesBuilder {
       record.pattern_offset = add_to_pool(pattern);
       record.pattern_bytes = static_cast<uint32_t>(pattern.size());
       record.id = token.id;
-      record.flags = (token.single_word ? kSingleWord : 0u) | (token.lstrip ? kLeftStrip : 0u) |
-                     (token.rstrip ? kRightStrip : 0u) | (token.special ? kSpecial : 0u);
+      record.flags =
+          (token.single_word ? kSingleWord : 0u) | (token.lstrip ? kLeftStrip : 0u) | (token.rstrip ? kRightStrip : 0u);
       records->push_back(record);
       const auto first = static_cast<unsigned char>(pattern.front());
       section.first_bytes[first / 32] |= 1u << (first % 32);

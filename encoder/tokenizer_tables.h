@@ -88,7 +88,6 @@ enum AddedTokenFlag : uint32_t {
   kSingleWord = 1,
   kLeftStrip = 2,
   kRightStrip = 4,
-  kSpecial = 8,
 };
 
 struct AddedTokenRecord {
@@ -156,17 +155,6 @@ class TokenizerTables {
   }
   [[nodiscard]] int32_t find_piece(std::string_view piece) const {
     return find_piece(PieceHash().add(piece), std::string_view(), piece);
-  }
-
-  // Whether there is an added token with this id that is special.
-  [[nodiscard]] bool is_special(int32_t id) const {
-    for (const AddedTokenSection* section : {&header_.original, &header_.normalized}) {
-      for (uint32_t i = 0; i < section->count; ++i) {
-        const AddedTokenRecord record = added_token(*section, i);
-        if (record.id == id) return (record.flags & kSpecial) != 0;
-      }
-    }
-    return false;
   }
 
   [[nodiscard]] AddedTokenRecord added_token(const AddedTokenSection& section, uint32_t index) const {
