@@ -71,6 +71,16 @@ class Fingerprint {
                                      std::pair("truncates_left", config.truncates_left)}) {
       if (flag) text(name);
     }
+    if (config.pipeline) {
+      text(config.pipeline->components);
+      number(static_cast<int64_t>(config.pipeline->merges.size()));
+      for (const auto& [left, right] : config.pipeline->merges) {
+        text(left);
+        text(right);
+      }
+      number(static_cast<int64_t>(config.pipeline->scores.size()));
+      digest_.update(std::as_bytes(std::span(config.pipeline->scores)));
+    }
   }
 
   void tensor(const TensorSpec& spec) {
@@ -157,10 +167,14 @@ class ModelCompiler {
     Result<TokenizerConfig> loaded = load_tokenizer_config(DirectoryReader(directory_.encoder_directory));
     if (!loaded) return loaded.status();
     tokenizer_config_ = std::move(*loaded);
-    if (directory_.lower_case) tokenizer_config_.lowercase = true;
+    if (directory_.lower_case) PG_SEMANTIC_RETURN_IF_ERROR(lower_case_texts(&tokenizer_config_));
     PG_SEMANTIC_RETURN_IF_ERROR(Tokenizer::compile(tokenizer_config_, &tokenizer_tables_));
     const Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::open(tokenizer_tables_);
     if (!tokenizer) return tokenizer.status();
+    if ((*tokenizer)->single_frame().size() == 0 || (*tokenizer)->pair_frame().size() == 0) {
+      return {StatusCode::kUnsupported, "tokenizer without special tokens around texts is not supported",
+              "File \"tokenizer.json\" has no post-processor that puts them there."};
+    }
     const int64_t size = (*tokenizer)->vocabulary_size();
     if (size <= config_.transformer.vocabulary_size) {
       return LateInteractionTokens::resolve(config_.late_interaction, **tokenizer).status();

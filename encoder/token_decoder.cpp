@@ -17,15 +17,15 @@ std::string replace_all(std::string text, std::span<const std::pair<std::string_
   return text;
 }
 
+}  // namespace
+
 // tokenizers' decoders::wordpiece::cleanup, which it applies to one token at a time.
-std::string clean_up(std::string token) {
+std::string clean_up_word_piece(std::string piece) {
   static constexpr std::pair<std::string_view, std::string_view> kReplacements[] = {
       {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
       {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
-  return replace_all(std::move(token), kReplacements);
+  return replace_all(std::move(piece), kReplacements);
 }
-
-}  // namespace
 
 std::string clean_up_spaces(std::string text) {
   static constexpr std::pair<std::string_view, std::string_view> kReplacements[] = {
@@ -39,11 +39,11 @@ std::string decode_tokens(std::span<const std::string> tokens, std::string_view 
   for (size_t i = 0; i < tokens.size(); ++i) {
     const std::string& token = tokens[i];
     if (i == 0) {
-      text += clean_up(token);
+      text += clean_up_word_piece(token);
     } else if (token.starts_with(continuing_prefix)) {
-      text += clean_up(token.substr(continuing_prefix.size()));
+      text += clean_up_word_piece(token.substr(continuing_prefix.size()));
     } else {
-      text += clean_up(" " + token);
+      text += clean_up_word_piece(" " + token);
     }
   }
   return text;

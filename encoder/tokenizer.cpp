@@ -4,10 +4,12 @@
 
 #include <array>
 #include <atomic>
+#include <cstring>
 #include <utility>
 
 #include "encoder/token_decoder.h"
 #include "encoder/tokenizer_normalizer.h"
+#include "encoder/tokenizer_pipeline.h"
 #include "encoder/tokenizer_tables.h"
 #include "encoder/unicode.h"
 
@@ -256,15 +258,7 @@ class WordPieceTokenizer final : public Tokenizer {
   std::string_view continuing_prefix() const override { return tables_.prefix(); }
   std::string_view token_text(int32_t id) const override { return tables_.token(id); }
 
-  int32_t token_id(std::string_view token) const override {
-    const int32_t piece = tables_.find_piece(token);
-    if (piece >= 0 || token.empty()) return piece;
-    for (uint32_t id = tables_.header().piece_count; id < tables_.header().token_count; ++id) {
-      if (tables_.token(static_cast<int32_t>(id)) == token) return static_cast<int32_t>(id);
-    }
-    return -1;
-  }
-
+  int32_t token_id(std::string_view token) const override { return tables_.find_token(token); }
   int32_t vocabulary_size() const override { return static_cast<int32_t>(tables_.header().token_count); }
   int32_t cls_id() const override { return tables_.header().cls_id; }
   int32_t sep_id() const override { return tables_.header().sep_id; }
@@ -357,6 +351,9 @@ class WordPieceTokenizer final : public Tokenizer {
 Result<std::unique_ptr<Tokenizer>> Tokenizer::open(std::span<const std::byte> tables) {
   Result<TokenizerTables> opened = TokenizerTables::open(tables);
   if (!opened.is_ok()) return opened.status();
+  if (memcmp(opened->header().magic, kPipelineMagic, sizeof(kPipelineMagic)) == 0) {
+    return open_pipeline_tokenizer(tables);
+  }
   return std::unique_ptr<Tokenizer>(std::make_unique<WordPieceTokenizer>(*opened));
 }
 

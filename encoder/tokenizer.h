@@ -14,9 +14,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "encoder/status.h"
@@ -45,6 +47,15 @@ struct AddedToken {
   bool rstrip = false;
 };
 
+// What tokenizers other than BERT's are made of.
+struct PipelineConfig {
+  // JSON: the members normalizer, pre_tokenizer, model, post_processor and decoder of
+  // tokenizer.json, the model without its vocabulary and merges.
+  std::string components;
+  std::vector<std::pair<std::string, std::string>> merges;  // BPE: the first goes first
+  std::vector<double> scores;                               // unigram: log probabilities by id
+};
+
 // Everything that decides what a tokenizer does.  Without `pipeline`: WordPiece
 // with BERT's normaliser and pre-tokenizer.
 struct TokenizerConfig {
@@ -66,6 +77,8 @@ struct TokenizerConfig {
   bool pairs_are_one_segment = false;  // all of type 0
   bool truncates_left = false;
   bool cleans_up_spaces = false;
+  // Then the switches above but the last two do not count.
+  std::optional<PipelineConfig> pipeline;
 };
 
 // The special tokens around a text, or around two: before, first text, between
