@@ -295,17 +295,24 @@ Result<TokenizerConfig> load_tokenizer_config(const FileReader& files) {
   if (!family.is_ok()) return family.status();
 
   SpecialTokens special;
-  for (auto& [name, token] : default_special_tokens(*family)) special.named[name] = token;
+  std::vector<std::string> by_default;  // the special tokens that no file names
+  const auto add_defaults = [&] {
+    for (const auto& [name, token] : default_special_tokens(*family)) {
+      if (special.named.try_emplace(name, token).second) by_default.emplace_back(name);
+    }
+  };
   PG_SEMANTIC_RETURN_IF_ERROR(read_special_tokens(*config, kConfigFile, &special));
   TokensById more;
   bool replaces = false;  // whether `more` also changes tokens that tokenizer.json has
   if (const json* decoder = json_member(*config, "added_tokens_decoder"); decoder != nullptr) {
     PG_SEMANTIC_RETURN_IF_ERROR(read_added_tokens_decoder(*decoder, &more));
     replaces = true;
+    add_defaults();
   } else {
     Result<json> map = read_object(files, kSpecialTokensFile, kMaxConfigBytes);
     if (!map.is_ok()) return map.status();
     PG_SEMANTIC_RETURN_IF_ERROR(read_special_tokens(*map, kSpecialTokensFile, &special));
+    add_defaults();
     Result<json> added = read_object(files, kAddedTokensFile, kMaxConfigBytes);
     if (!added.is_ok()) return added.status();
     PG_SEMANTIC_RETURN_IF_ERROR(read_added_tokens_file(*added, special, &more));
@@ -317,7 +324,12 @@ Result<TokenizerConfig> load_tokenizer_config(const FileReader& files) {
   Result<NormalizerSwitches> switches = read_switches(*config);
   if (!switches.is_ok()) return switches.status();
   // PreTrainedTokenizerFast takes tokenizer.json as it is.
-  if (tokenizer_class(*config) == "PreTrainedTokenizerFast") *switches = NormalizerSwitches();
+  if (tokenizer_class(*config) == "PreTrainedTokenizerFast") {
+    *switches = NormalizerSwitches();
+    for (const std::string& name : by_default) {
+      if (result.pipeline) special.named.erase(name);
+    }
+  }
   PG_SEMANTIC_RETURN_IF_ERROR(read_sides(*config, &result));
   if (result.pipeline) {
     apply_switches(*switches, &base->components);

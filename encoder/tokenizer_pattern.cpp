@@ -105,6 +105,9 @@ class RegexPattern final : public TextPattern {
 
 // The expression in ICU's writing; false where it may mean something else there.
 bool translate(std::string_view pattern, std::string* out) {
+  // ICU's own \w has the join controls, too.
+  constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+  int sets = 0;  // open brackets
   for (size_t i = 0; i < pattern.size(); ++i) {
     const char c = pattern[i];
     if (c == '(' && pattern.substr(i, 2) == "(?") {
@@ -113,6 +116,7 @@ bool translate(std::string_view pattern, std::string* out) {
       if (pattern.substr(i + 2, end - i - 2).find('m') != std::string_view::npos) return false;
     }
     if (c != '\\' || i + 1 == pattern.size()) {
+      sets += c == '[' ? 1 : c == ']' && sets > 0 ? -1 : 0;
       out->push_back(c);
       continue;
     }
@@ -123,6 +127,12 @@ bool translate(std::string_view pattern, std::string* out) {
         break;
       case 'S':
         *out += "\\P{White_Space}";
+        break;
+      case 'w':
+        *out += sets > 0 ? std::string(kWord) : "[" + std::string(kWord) + "]";
+        break;
+      case 'W':
+        *out += "[^" + std::string(kWord) + "]";
         break;
       case 'h':  // a hexadecimal digit there, a space here
       case 'H':

@@ -47,9 +47,9 @@ std::vector<UnigramModel::Arrival> UnigramModel::best_segmentation(std::string_v
 void UnigramModel::append(std::string_view word, WordPart part, std::vector<WordPart>* parts) const {
   const TokenizerTables& tokens = tables_.tokens();
   const std::string_view text = word.substr(part.start, part.end - part.start);
-  if (const int32_t id = tokens.find_piece(text); id >= 0) part.id = id;
-  if (part.id != unknown_id_ || !byte_fallback_) {
-    parts->push_back(part);
+  const int32_t piece = tokens.find_piece(text);
+  if (piece >= 0 || !byte_fallback_) {
+    parts->push_back({piece >= 0 ? piece : unknown_id_, part.start, part.end});
     return;
   }
   const size_t before = parts->size();
