@@ -46,7 +46,7 @@ override with_llvm = no   # the bitcode step compiles C++ as gnu++14 and fails
 override enable_coverage = no
 
 export_flags = -Wl,--exclude-libs,ALL -Wl,--version-script=extension/exports.map
-SHLIB_LINK = $(export_flags) -lstdc++ -lm -licuuc -lcrypto -ldl -lpthread $(SANITIZE)
+SHLIB_LINK = $(export_flags) -lstdc++ -lm -licui18n -licuuc -lcrypto -ldl -lpthread $(SANITIZE)
 EXTRA_CLEAN = $(BUILD)
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -135,7 +135,7 @@ reference-checkpoints: $(reference_checkpoints)
 unit_tests := $(BUILD)/tests/unit_tests
 $(unit_tests): | $(reference_checkpoints)
 $(unit_tests): $(unit_objects) $(encoder_objects) $(index_objects)
-	$(CXX) -o $@ $^ -lgtest -lgtest_main -lfaiss -lrocksdb -lopenblas -lgomp -licuuc -lcrypto -lpthread -ldl $(SANITIZE)
+	$(CXX) -o $@ $^ -lgtest -lgtest_main -lfaiss -lrocksdb -lopenblas -lgomp -licui18n -licuuc -lcrypto -lpthread -ldl $(SANITIZE)
 
 # ---- benchmarks outside the server ------------------------------------------------
 

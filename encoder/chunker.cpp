@@ -14,8 +14,6 @@ namespace pg_semantic::encoder {
 
 namespace {
 
-constexpr int32_t kSpecialTokens = 2;  // [CLS] and [SEP]
-
 // How good a place between two tokens is for a cut, worst first.
 enum class BreakLevel : uint8_t {
   kNone,  // the two tokens share a character
@@ -259,7 +257,7 @@ class Chunker {
     const bool as_in_text = breaks_[start].at_space && breaks_[end].at_space;
     const size_t tokens = as_in_text ? tokens_between(start, end) : tokenizer_.tokenize(piece).size();
     if (tokens > budget_ && !must) return false;
-    chunk.tokens = static_cast<int32_t>(tokens) + kSpecialTokens;
+    chunk.tokens = static_cast<int32_t>(tokens + tokenizer_.single_frame().size());
     // Chunks begin one after the other.
     char_position_ +=
         static_cast<int32_t>(count_code_points(text_.substr(counted_to_, chunk.byte_start - counted_to_)));
@@ -285,22 +283,23 @@ class Chunker {
 
 Result<std::vector<Chunk>> chunk_text(const Tokenizer& tokenizer, std::string_view text, int32_t max_tokens,
                                       int32_t overlap) {
-  if (max_tokens <= kSpecialTokens) {
+  const auto special = static_cast<int32_t>(tokenizer.single_frame().size());
+  if (max_tokens <= special) {
     return Status(StatusCode::kInvalidArgument, "chunks of " + std::to_string(max_tokens) + " tokens are too small",
-                  "A chunk must hold at least 3 tokens, of which 2 are special.");
+                  "A chunk must hold at least " + std::to_string(special + 1) + " tokens, of which " +
+                      std::to_string(special) + " are special.");
   }
-  if (overlap < 0 || overlap >= max_tokens - kSpecialTokens) {
+  if (overlap < 0 || overlap >= max_tokens - special) {
     return Status(StatusCode::kInvalidArgument, "overlap of " + std::to_string(overlap) + " tokens is out of range",
                   "For chunks of " + std::to_string(max_tokens) + " tokens it must be between 0 and " +
-                      std::to_string(max_tokens - kSpecialTokens - 1) + ".");
+                      std::to_string(max_tokens - special - 1) + ".");
   }
   const std::vector<Token> tokens = tokenizer.tokenize(text);
-  if (tokens.size() > static_cast<size_t>(INT32_MAX) - kSpecialTokens) {
+  if (tokens.size() > static_cast<size_t>(INT32_MAX - special)) {
     return Status(StatusCode::kInvalidArgument, "text has too many tokens");
   }
   const BreakFinder finder(text, tokens);
-  return Chunker(tokenizer, text, finder, static_cast<size_t>(max_tokens - kSpecialTokens),
-                 static_cast<size_t>(overlap))
+  return Chunker(tokenizer, text, finder, static_cast<size_t>(max_tokens - special), static_cast<size_t>(overlap))
       .run();
 }
 

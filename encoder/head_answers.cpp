@@ -35,13 +35,14 @@ struct Span {
   double score = 0;
 };
 
-Result<std::vector<Window>> cut_windows(size_t context_tokens, size_t question_tokens, size_t window_tokens) {
-  if (question_tokens + kPairSpecialTokens >= window_tokens) {
+Result<std::vector<Window>> cut_windows(const Tokenizer& tokenizer, size_t context_tokens, size_t question_tokens,
+                                        size_t window_tokens) {
+  if (question_tokens >= pair_room(tokenizer, window_tokens)) {
     return Status(StatusCode::kInvalidArgument, "the question is too long",
                   "It leaves no room for the context: the model reads " + std::to_string(window_tokens) +
                       " tokens of both together.");
   }
-  const size_t room = window_tokens - question_tokens - kPairSpecialTokens;
+  const size_t room = pair_room(tokenizer, window_tokens) - question_tokens;
   // The pipeline fails where the overlap would take all of the room.
   size_t overlap = std::min(window_tokens / 2, kMaxOverlap);
   if (overlap >= room) overlap = room / 2;
@@ -137,7 +138,7 @@ class AnswerList {
 TokenSequence window_sequence(const Tokenizer& tokenizer, std::span<const Token> question,
                               std::span<const Token> context) {
   TokenSequence sequence = pair_sequence(tokenizer, question, context);
-  for (size_t i = 0; i < context.size(); ++i) sequence.wanted.push_back(sequence.first_segment + i);
+  for (size_t i = 0; i < context.size(); ++i) sequence.wanted.push_back(sequence.second_text + i);
   return sequence;
 }
 
@@ -147,7 +148,8 @@ Result<std::vector<Answer>> read_windows(const Model& model, std::string_view qu
   const size_t window_tokens = std::min(static_cast<size_t>(model.info().max_tokens), kMaxWindowTokens);
   const std::vector<Token> question_tokens = leading_tokens(tokenizer, question, window_tokens);
   const std::vector<Token> tokens = tokenizer.tokenize(context);
-  const Result<std::vector<Window>> windows = cut_windows(tokens.size(), question_tokens.size(), window_tokens);
+  const Result<std::vector<Window>> windows =
+      cut_windows(tokenizer, tokens.size(), question_tokens.size(), window_tokens);
   if (!windows) return windows.status();
 
   // Widening to words makes some candidates equal: hence more than are asked for.

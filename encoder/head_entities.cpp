@@ -8,7 +8,6 @@
 #include "encoder/head_scores.h"
 #include "encoder/heads.h"
 #include "encoder/model_config.h"
-#include "encoder/token_decoder.h"
 #include "encoder/token_sequence.h"
 #include "encoder/unicode.h"
 
@@ -38,6 +37,16 @@ size_t best_label(const std::vector<double>& scores) {
   return static_cast<size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
 }
 
+// The pipeline's own tests.  Where pieces tell by a prefix, "##x" is longer than
+// the text it stands for; else a word begins at the text's beginning or at a space.
+bool continues_word(const Tokenizer& tokenizer, const Token& token, std::string_view piece, CharacterOffsets* offsets) {
+  if (!tokenizer.continuing_prefix().empty()) {
+    return count_code_points(piece) != static_cast<size_t>(std::max(0, token.char_end - token.char_start));
+  }
+  return token.char_start > 0 &&
+         offsets->slice(token.char_start - 1, token.char_start + 1).find(' ') == std::string_view::npos;
+}
+
 std::vector<ScoredToken> score_tokens(const Tokenizer& tokenizer, std::string_view content,
                                       const std::vector<Token>& tokens, std::span<const float> logits) {
   const size_t labels = tokens.empty() ? 0 : logits.size() / tokens.size();
@@ -55,9 +64,7 @@ std::vector<ScoredToken> score_tokens(const Tokenizer& tokenizer, std::string_vi
       continue;
     }
     next.word = tokenizer.token_text(token.id);
-    // The pipeline's own test: "##x" is longer than the text it stands for.
-    next.is_subword =
-        count_code_points(next.word) != static_cast<size_t>(std::max(0, token.char_end - token.char_start));
+    next.is_subword = continues_word(tokenizer, token, next.word, &offsets);
   }
   return scored;
 }
@@ -85,7 +92,7 @@ std::vector<double> scores_of_word(std::span<const ScoredToken> tokens, Aggregat
 }
 
 std::vector<LabelledPart> label_words(const std::vector<ScoredToken>& tokens, Aggregation aggregation,
-                                      std::string_view prefix) {
+                                      const Tokenizer& tokenizer) {
   std::vector<LabelledPart> words;
   for (size_t begin = 0; begin < tokens.size();) {
     size_t end = begin + 1;
@@ -96,8 +103,7 @@ std::vector<LabelledPart> label_words(const std::vector<ScoredToken>& tokens, Ag
     pieces.reserve(word.size());
     for (const ScoredToken& token : word) pieces.push_back(token.word);
     const size_t label = best_label(scores);
-    words.push_back(
-        {label, scores[label], decode_tokens(pieces, prefix), word.front().char_start, word.back().char_end});
+    words.push_back({label, scores[label], tokenizer.decode(pieces), word.front().char_start, word.back().char_end});
     begin = end;
   }
   return words;
@@ -116,7 +122,7 @@ Tag tag_of(std::string_view label) {
 }
 
 std::vector<Entity> join_parts(const std::vector<LabelledPart>& parts, const std::vector<std::string>& labels,
-                               std::string_view prefix) {
+                               const Tokenizer& tokenizer) {
   std::vector<Entity> entities;
   for (size_t begin = 0; begin < parts.size();) {
     size_t end = begin + 1;
@@ -133,7 +139,7 @@ std::vector<Entity> join_parts(const std::vector<LabelledPart>& parts, const std
     const std::string& label = labels[parts[begin].label];
     const size_t dash = label.find('-');
     entities.push_back({dash == std::string::npos ? label : label.substr(dash + 1),
-                        static_cast<float>(sum / static_cast<double>(end - begin)), decode_tokens(words, prefix),
+                        static_cast<float>(sum / static_cast<double>(end - begin)), tokenizer.decode(words),
                         parts[begin].char_start, parts[end - 1].char_end});
     begin = end;
   }
@@ -143,15 +149,15 @@ std::vector<Entity> join_parts(const std::vector<LabelledPart>& parts, const std
 std::vector<Entity> aggregate_tokens(const Model& model, const std::vector<ScoredToken>& tokens,
                                      Aggregation aggregation) {
   const std::vector<std::string>& labels = model.info().labels;
-  const std::string_view prefix = model.tokenizer().continuing_prefix();
+  const Tokenizer& tokenizer = model.tokenizer();
   std::vector<LabelledPart> parts;
   if (aggregation == Aggregation::kNone || aggregation == Aggregation::kSimple) {
     parts.reserve(tokens.size());
     for (const ScoredToken& token : tokens) parts.push_back(label_of_token(token));
   } else {
-    parts = label_words(tokens, aggregation, prefix);
+    parts = label_words(tokens, aggregation, tokenizer);
   }
-  if (aggregation != Aggregation::kNone) return join_parts(parts, labels, prefix);
+  if (aggregation != Aggregation::kNone) return join_parts(parts, labels, tokenizer);
   std::vector<Entity> entities;
   for (const LabelledPart& part : parts) {
     entities.push_back({labels[part.label], static_cast<float>(part.score), part.word, part.char_start, part.char_end});
@@ -166,11 +172,11 @@ Result<std::vector<Entity>> find_entities(const Model& model, std::string_view c
   PG_SEMANTIC_RETURN_IF_ERROR(require_task(model, kTokenClassification));
   try {
     const Tokenizer& tokenizer = model.tokenizer();
-    const size_t limit = static_cast<size_t>(model.info().max_tokens) - kSingleSpecialTokens;
+    const size_t limit = single_room(tokenizer, static_cast<size_t>(model.info().max_tokens));
     const std::vector<Token> tokens = leading_tokens(tokenizer, content, limit);
     TokenSequence sequence = single_sequence(tokenizer, tokens);
     sequence.wanted.clear();
-    for (size_t i = 0; i < tokens.size(); ++i) sequence.wanted.push_back(i + 1);
+    for (size_t i = 0; i < tokens.size(); ++i) sequence.wanted.push_back(sequence.first_text + i);
     std::vector<std::vector<float>> logits;
     PG_SEMANTIC_RETURN_IF_ERROR(model.head_logits({&sequence, 1}, options, &logits));
     std::vector<Entity> entities =

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <new>
 #include <numeric>
+#include <utility>
 
 #include "encoder/head_scores.h"
 #include "encoder/heads.h"
@@ -13,7 +14,7 @@ namespace pg_semantic::encoder {
 
 namespace {
 
-// Which of the tokens is the one mask.
+// Which of the tokens that are read is the one mask.
 Result<size_t> find_mask(const Model& model, const std::vector<Token>& tokens) {
   const Tokenizer& tokenizer = model.tokenizer();
   const int32_t mask = tokenizer.mask_id();
@@ -27,8 +28,10 @@ Result<size_t> find_mask(const Model& model, const std::vector<Token>& tokens) {
                   "Write " + name + " where the word is to be guessed.");
   }
   const auto place = static_cast<size_t>(std::find_if(tokens.begin(), tokens.end(), is_mask) - tokens.begin());
-  const size_t limit = static_cast<size_t>(model.info().max_tokens) - kSingleSpecialTokens;
-  if (place < limit) return place;
+  const size_t limit = single_room(tokenizer, static_cast<size_t>(model.info().max_tokens));
+  const std::span<const Token> read = kept_tokens(tokenizer, tokens, limit);
+  const auto found = std::find_if(read.begin(), read.end(), is_mask);
+  if (found != read.end()) return static_cast<size_t>(found - read.begin());
   return Status(StatusCode::kInvalidArgument, "the " + name + " is too far from the beginning of the text",
                 "It is token " + std::to_string(place + 1) + "; the model reads " + std::to_string(limit) + ".");
 }
@@ -40,9 +43,10 @@ Result<std::vector<MaskFilling>> fill(const Model& model, std::string_view conte
   const Result<size_t> place = find_mask(model, tokens);
   if (!place) return place.status();
 
-  const size_t limit = static_cast<size_t>(model.info().max_tokens) - kSingleSpecialTokens;
-  TokenSequence sequence = single_sequence(tokenizer, std::span(tokens).first(std::min(limit, tokens.size())));
-  sequence.wanted = {*place + 1};
+  const size_t limit = single_room(tokenizer, static_cast<size_t>(model.info().max_tokens));
+  const std::span<const Token> kept = kept_tokens(tokenizer, tokens, limit);
+  TokenSequence sequence = single_sequence(tokenizer, kept);
+  sequence.wanted = {sequence.first_text + *place};
   std::vector<std::vector<float>> logits;
   PG_SEMANTIC_RETURN_IF_ERROR(model.head_logits({&sequence, 1}, options, &logits));
 
@@ -56,16 +60,17 @@ Result<std::vector<MaskFilling>> fill(const Model& model, std::string_view conte
                       const double score_b = scores[static_cast<size_t>(b)];
                       return is_better(score_a, score_b) || (!is_better(score_b, score_a) && a < b);
                     });
-  std::vector<std::string> read;
-  for (const Token& token : std::span(tokens).first(std::min(limit, tokens.size()))) {
-    read.emplace_back(tokenizer.token_text(token.id));
-  }
   std::vector<MaskFilling> fillings;
   for (size_t i = 0; i < top_k; ++i) {
     if (options.interrupted && options.interrupted()) return Status::cancelled();
-    read[*place] = tokenizer.token_text(best[i]);
-    fillings.push_back({best[i], static_cast<float>(scores[static_cast<size_t>(best[i])]),
-                        decode_tokens(read, tokenizer.continuing_prefix())});
+    std::vector<std::string> read;
+    for (size_t at = 0; at < kept.size(); ++at) {
+      const int32_t id = at == *place ? best[i] : kept[at].id;
+      read.emplace_back(tokenizer.token_text(id));
+    }
+    std::string text = tokenizer.decode(read);
+    if (tokenizer.cleans_up_spaces()) text = clean_up_spaces(std::move(text));
+    fillings.push_back({best[i], static_cast<float>(scores[static_cast<size_t>(best[i])]), std::move(text)});
   }
   return fillings;
 }

@@ -82,7 +82,7 @@ std::string fill_template(std::string_view hypothesis_template, std::string_view
 Result<std::vector<TokenSequence>> hypotheses(const Model& model, std::string_view premise,
                                               std::span<const std::string_view> labels,
                                               std::string_view hypothesis_template) {
-  const size_t limit = max_tokens(model) - kPairSpecialTokens;
+  const size_t limit = pair_room(model.tokenizer(), max_tokens(model));
   const std::vector<Token> premise_tokens = leading_tokens(model.tokenizer(), premise, limit);
   std::vector<TokenSequence> sequences;
   sequences.reserve(labels.size());
@@ -96,7 +96,8 @@ Result<std::vector<TokenSequence>> hypotheses(const Model& model, std::string_vi
                         std::to_string(max_tokens(model)) + " tokens.");
     }
     const size_t room = std::min(premise_tokens.size(), limit - hypothesis.size());
-    sequences.push_back(pair_sequence(model.tokenizer(), std::span(premise_tokens).first(room), hypothesis));
+    sequences.push_back(
+        pair_sequence(model.tokenizer(), kept_tokens(model.tokenizer(), premise_tokens, room), hypothesis));
   }
   return sequences;
 }
@@ -148,7 +149,7 @@ Result<std::vector<Ranked>> classify(const Model& model, std::string_view conten
   PG_SEMANTIC_RETURN_IF_ERROR(require_task(model, kSequenceClassification));
   return without_exceptions([&] {
     const Tokenizer& tokenizer = model.tokenizer();
-    const std::vector<Token> tokens = leading_tokens(tokenizer, content, max_tokens(model) - kSingleSpecialTokens);
+    const std::vector<Token> tokens = leading_tokens(tokenizer, content, single_room(tokenizer, max_tokens(model)));
     return classify_sequence(model, single_sequence(tokenizer, tokens), options);
   });
 }

@@ -21,10 +21,12 @@ Status missing_token(const std::string& token) {
 
 // [CLS] marker text [SEP], at most `length` tokens.
 TokenSequence marked_sequence(const Tokenizer& tokenizer, int32_t marker, int64_t length, std::string_view text) {
-  const size_t added = kSingleSpecialTokens + (marker >= 0 ? 1 : 0);
-  const size_t limit = static_cast<size_t>(length) - added;
+  const size_t room = single_room(tokenizer, static_cast<size_t>(length));
+  const size_t limit = room - std::min<size_t>(room, marker >= 0 ? 1 : 0);
   TokenSequence sequence = single_sequence(tokenizer, leading_tokens(tokenizer, text, limit));
-  if (marker >= 0) sequence.ids.insert(sequence.ids.begin() + 1, marker);
+  if (marker >= 0) {
+    sequence.ids.insert(sequence.ids.begin() + static_cast<std::ptrdiff_t>(sequence.first_text), marker);
+  }
   return sequence;
 }
 
@@ -85,7 +87,7 @@ Result<SequencePair> read_texts(const Model& model, std::string_view query, std:
   const LateInteractionConfig& config = model.late_interaction();
   SequencePair pair;
   if (config.projections.empty()) {
-    const size_t limit = static_cast<size_t>(model.info().max_tokens) - kSingleSpecialTokens;
+    const size_t limit = single_room(tokenizer, static_cast<size_t>(model.info().max_tokens));
     pair.query = single_sequence(tokenizer, leading_tokens(tokenizer, query, limit));
     pair.document = single_sequence(tokenizer, leading_tokens(tokenizer, document, limit));
     want_all_tokens(&pair.query);

@@ -172,7 +172,7 @@ class MappedModel final : public Model {
   Result<TokenEmbeddings> token_embeddings(std::string_view content, const EmbedOptions& options) const override {
     try {
       TokenEmbeddings result;
-      result.tokens = with_special_tokens(leading_tokens(*tokenizer_, content, token_limit()));
+      result.tokens = tokenizer_->add_special_tokens(leading_tokens(*tokenizer_, content, token_limit()));
       result.width = static_cast<int32_t>(config_.transformer.width);
       Scratch& scratch = scratch_of(0);
       PG_SEMANTIC_RETURN_IF_ERROR(forward_text(result.tokens, options, &scratch));
@@ -231,31 +231,19 @@ class MappedModel final : public Model {
  private:
   MappedModel() = default;
 
-  // Tokens of a text without [CLS] and [SEP].
-  [[nodiscard]] size_t token_limit() const { return static_cast<size_t>(config_.max_tokens - 2); }
-
-  [[nodiscard]] std::vector<Token> with_special_tokens(std::vector<Token> tokens) const {
-    tokens.insert(tokens.begin(), {tokenizer_->cls_id(), -1, -1});
-    tokens.push_back({tokenizer_->sep_id(), -1, -1});
-    return tokens;
-  }
+  // Tokens of a text without special ones around it.
+  [[nodiscard]] size_t token_limit() const { return single_room(*tokenizer_, static_cast<size_t>(config_.max_tokens)); }
 
   // [CLS] and the prompt's tokens, as the prompt alone is tokenized and cut.
   [[nodiscard]] size_t skipped_tokens(std::string_view prefix) const {
     if (config_.pooling.include_prompt || prefix.empty()) return 0;
-    return 1 + leading_tokens(*tokenizer_, prefix, token_limit()).size();
+    return tokenizer_->single_frame().before.size() + leading_tokens(*tokenizer_, prefix, token_limit()).size();
   }
 
   [[nodiscard]] std::vector<int32_t> token_ids(std::string_view content, std::string_view prefix) const {
     std::string joined;
     if (!prefix.empty()) content = joined.append(prefix).append(content);
-    const std::vector<Token> tokens = leading_tokens(*tokenizer_, content, token_limit());
-    std::vector<int32_t> ids;
-    ids.reserve(tokens.size() + 2);
-    ids.push_back(tokenizer_->cls_id());
-    for (const Token& token : tokens) ids.push_back(token.id);
-    ids.push_back(tokenizer_->sep_id());
-    return ids;
+    return single_sequence(*tokenizer_, leading_tokens(*tokenizer_, content, token_limit())).ids;
   }
 
   // Texts small enough in number for their tokens to be held.

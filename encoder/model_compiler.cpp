@@ -47,7 +47,7 @@ class Fingerprint {
   }
   void values(std::span<const float> numbers) { digest_.update(std::as_bytes(numbers)); }
 
-  void tokenizer(const WordPieceConfig& config) {
+  void tokenizer(const TokenizerConfig& config) {
     number(static_cast<int64_t>(config.vocabulary.size()));
     for (const std::string& piece : config.vocabulary) text(piece);
     number(static_cast<int64_t>(config.added_tokens.size()));
@@ -65,6 +65,21 @@ class Fingerprint {
     number(config.max_input_chars_per_word);
     for (const bool flag : {config.clean_text, config.handle_chinese_chars, config.strip_accents, config.lowercase}) {
       number(flag ? 1 : 0);
+    }
+    for (const auto& [name, flag] : {std::pair("separates_pairs_twice", config.separates_pairs_twice),
+                                     std::pair("pairs_are_one_segment", config.pairs_are_one_segment),
+                                     std::pair("truncates_left", config.truncates_left)}) {
+      if (flag) text(name);
+    }
+    if (config.pipeline) {
+      text(config.pipeline->components);
+      number(static_cast<int64_t>(config.pipeline->merges.size()));
+      for (const auto& [left, right] : config.pipeline->merges) {
+        text(left);
+        text(right);
+      }
+      number(static_cast<int64_t>(config.pipeline->scores.size()));
+      digest_.update(std::as_bytes(std::span(config.pipeline->scores)));
     }
   }
 
@@ -149,13 +164,17 @@ class ModelCompiler {
   }
 
   Status load_tokenizer() {
-    Result<WordPieceConfig> loaded = load_tokenizer_config(DirectoryReader(directory_.encoder_directory));
+    Result<TokenizerConfig> loaded = load_tokenizer_config(DirectoryReader(directory_.encoder_directory));
     if (!loaded) return loaded.status();
     tokenizer_config_ = std::move(*loaded);
-    if (directory_.lower_case) tokenizer_config_.lowercase = true;
+    if (directory_.lower_case) PG_SEMANTIC_RETURN_IF_ERROR(lower_case_texts(&tokenizer_config_));
     PG_SEMANTIC_RETURN_IF_ERROR(Tokenizer::compile(tokenizer_config_, &tokenizer_tables_));
     const Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::open(tokenizer_tables_);
     if (!tokenizer) return tokenizer.status();
+    if ((*tokenizer)->single_frame().size() == 0 || (*tokenizer)->pair_frame().size() == 0) {
+      return {StatusCode::kUnsupported, "tokenizer without special tokens around texts is not supported",
+              "File \"tokenizer.json\" has no post-processor that puts them there."};
+    }
     const int64_t size = (*tokenizer)->vocabulary_size();
     if (size <= config_.transformer.vocabulary_size) {
       return LateInteractionTokens::resolve(config_.late_interaction, **tokenizer).status();
@@ -251,7 +270,7 @@ class ModelCompiler {
   const CompileOptions& options_;
   ModelDirectory directory_;
   ModelConfig config_;
-  WordPieceConfig tokenizer_config_;
+  TokenizerConfig tokenizer_config_;
   std::vector<std::byte> tokenizer_tables_;
   std::unique_ptr<TensorStore> encoder_store_;
   std::vector<std::unique_ptr<TensorStore>> dense_stores_;

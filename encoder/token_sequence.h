@@ -1,5 +1,5 @@
-// The sequences of tokens that a model reads: a text between [CLS] and [SEP], or
-// two texts with a [SEP] between them, cut as Hugging Face's fast tokenizers cut.
+// The sequences of tokens that a model reads: a text or two in the special tokens
+// of its tokenizer, cut as Hugging Face's fast tokenizers cut.
 //
 // Thread safety: functions of their arguments only.
 #ifndef PG_SEMANTIC_ENCODER_TOKEN_SEQUENCE_H
@@ -15,20 +15,25 @@
 
 namespace pg_semantic::encoder {
 
-// Special tokens that are added to one text, and to two.
-inline constexpr size_t kSingleSpecialTokens = 2;  // [CLS] text [SEP]
-inline constexpr size_t kPairSpecialTokens = 3;    // [CLS] first [SEP] second [SEP]
-
 struct TokenSequence {
   std::vector<int32_t> ids;
   size_t first_segment = 0;    // leading tokens of token type 0; the others are of type 1
+  size_t first_text = 0;       // where the tokens of the first text begin
+  size_t second_text = 0;      // … and of the second, if there is one
   size_t attended = 0;         // leading tokens that the tokens attend to; 0: all
   std::vector<size_t> wanted;  // the tokens whose logits are asked for
 };
 
-// The first `limit` tokens of a text, or all if they are fewer.  A long text is
-// read only as far as it takes: tokens well before a cut at white space do not
-// depend on what follows it.
+// How many tokens of the texts fit between the special tokens into `max_tokens`.
+size_t single_room(const Tokenizer& tokenizer, size_t max_tokens);
+size_t pair_room(const Tokenizer& tokenizer, size_t max_tokens);
+
+// What stays of a text that may have `limit` tokens: the first ones, or the last
+// ones where the tokenizer cuts at the left.
+std::span<const Token> kept_tokens(const Tokenizer& tokenizer, std::span<const Token> tokens, size_t limit);
+
+// kept_tokens() of a text.  A long text is read only as far as it takes: tokens
+// well before a cut at white space do not depend on what follows it.
 std::vector<Token> leading_tokens(const Tokenizer& tokenizer, std::string_view text, size_t limit);
 
 // How many tokens of each text stay when both together may have `limit`:
@@ -39,7 +44,7 @@ struct PairLengths {
 };
 PairLengths cut_longest_first(PairLengths lengths, size_t limit);
 
-// Sequences whose [CLS] is wanted.
+// Sequences whose first token, [CLS], is wanted.
 TokenSequence single_sequence(const Tokenizer& tokenizer, std::span<const Token> text);
 TokenSequence pair_sequence(const Tokenizer& tokenizer, std::span<const Token> first, std::span<const Token> second);
 

@@ -4,9 +4,12 @@
 
 #include <array>
 #include <atomic>
+#include <cstring>
 #include <utility>
 
+#include "encoder/token_decoder.h"
 #include "encoder/tokenizer_normalizer.h"
+#include "encoder/tokenizer_pipeline.h"
 #include "encoder/tokenizer_tables.h"
 #include "encoder/unicode.h"
 
@@ -211,7 +214,14 @@ class WordPieceTokenizer final : public Tokenizer {
         options_{flag(kCleanText), flag(kHandleChineseChars), flag(kStripAccents), flag(kLowercase)},
         ascii_(options_),
         letters_(options_),
-        prefix_hash_(PieceHash().add(tables.prefix())) {}
+        prefix_hash_(PieceHash().add(tables.prefix())) {
+    const TablesHeader& header = tables_.header();
+    single_frame_.before = pair_frame_.before = {header.cls_id};
+    single_frame_.after = pair_frame_.after = pair_frame_.between = {header.sep_id};
+    if (flag(kSeparatesPairsTwice)) pair_frame_.between.push_back(header.sep_id);
+    pair_frame_.between_in_first_segment = pair_frame_.between.size();
+    pair_frame_.has_second_segment = !flag(kPairsAreOneSegment);
+  }
 
   std::vector<Token> tokenize(std::string_view text) const override {
     std::vector<Token> tokens;
@@ -237,18 +247,18 @@ class WordPieceTokenizer final : public Tokenizer {
     return tokens;
   }
 
+  const SpecialTokenFrame& single_frame() const override { return single_frame_; }
+  const SpecialTokenFrame& pair_frame() const override { return pair_frame_; }
+  bool truncates_left() const override { return flag(kTruncatesLeft); }
+  std::string decode(std::span<const std::string> tokens) const override {
+    return decode_tokens(tokens, tables_.prefix());
+  }
+  bool cleans_up_spaces() const override { return flag(kCleansUpSpaces); }
+
   std::string_view continuing_prefix() const override { return tables_.prefix(); }
   std::string_view token_text(int32_t id) const override { return tables_.token(id); }
 
-  int32_t token_id(std::string_view token) const override {
-    const int32_t piece = tables_.find_piece(token);
-    if (piece >= 0 || token.empty()) return piece;
-    for (uint32_t id = tables_.header().piece_count; id < tables_.header().token_count; ++id) {
-      if (tables_.token(static_cast<int32_t>(id)) == token) return static_cast<int32_t>(id);
-    }
-    return -1;
-  }
-
+  int32_t token_id(std::string_view token) const override { return tables_.find_token(token); }
   int32_t vocabulary_size() const override { return static_cast<int32_t>(tables_.header().token_count); }
   int32_t cls_id() const override { return tables_.header().cls_id; }
   int32_t sep_id() const override { return tables_.header().sep_id; }
@@ -332,6 +342,8 @@ class WordPieceTokenizer final : public Tokenizer {
   const AsciiTables ascii_;
   const LetterCache letters_;
   const PieceHash prefix_hash_;
+  SpecialTokenFrame single_frame_;
+  SpecialTokenFrame pair_frame_;
 };
 
 }  // namespace
@@ -339,13 +351,20 @@ class WordPieceTokenizer final : public Tokenizer {
 Result<std::unique_ptr<Tokenizer>> Tokenizer::open(std::span<const std::byte> tables) {
   Result<TokenizerTables> opened = TokenizerTables::open(tables);
   if (!opened.is_ok()) return opened.status();
+  if (memcmp(opened->header().magic, kPipelineMagic, sizeof(kPipelineMagic)) == 0) {
+    return open_pipeline_tokenizer(tables);
+  }
   return std::unique_ptr<Tokenizer>(std::make_unique<WordPieceTokenizer>(*opened));
 }
 
-std::vector<Token> Tokenizer::encode(std::string_view text) const {
-  std::vector<Token> tokens = tokenize(text);
-  tokens.insert(tokens.begin(), Token{cls_id(), -1, -1});
-  tokens.push_back(Token{sep_id(), -1, -1});
+std::vector<Token> Tokenizer::encode(std::string_view text) const { return add_special_tokens(tokenize(text)); }
+
+std::vector<Token> Tokenizer::add_special_tokens(std::vector<Token> tokens) const {
+  const SpecialTokenFrame& frame = single_frame();
+  std::vector<Token> before;
+  for (const int32_t id : frame.before) before.push_back({id, -1, -1});
+  tokens.insert(tokens.begin(), before.begin(), before.end());
+  for (const int32_t id : frame.after) tokens.push_back({id, -1, -1});
   return tokens;
 }
 

@@ -14,9 +14,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "encoder/status.h"
@@ -45,8 +47,18 @@ struct AddedToken {
   bool rstrip = false;
 };
 
-// Everything that decides what a WordPiece tokenizer does.
-struct WordPieceConfig {
+// What tokenizers other than BERT's are made of.
+struct PipelineConfig {
+  // JSON: the members normalizer, pre_tokenizer, model, post_processor and decoder of
+  // tokenizer.json, the model without its vocabulary and merges.
+  std::string components;
+  std::vector<std::pair<std::string, std::string>> merges;  // BPE: the first goes first
+  std::vector<double> scores;                               // unigram: log probabilities by id
+};
+
+// Everything that decides what a tokenizer does.  Without `pipeline`: WordPiece
+// with BERT's normaliser and pre-tokenizer.
+struct TokenizerConfig {
   std::vector<std::string> vocabulary;  // by id; "" where there is none
   std::vector<AddedToken> added_tokens;
   std::string continuing_prefix = "##";
@@ -60,13 +72,34 @@ struct WordPieceConfig {
   bool handle_chinese_chars = true;
   bool strip_accents = true;
   bool lowercase = true;
+  // Two texts are [CLS] first [SEP] second [SEP] of types 0 and 1; other families differ in this:
+  bool separates_pairs_twice = false;  // [CLS] first [SEP] [SEP] second [SEP]
+  bool pairs_are_one_segment = false;  // all of type 0
+  bool truncates_left = false;
+  bool cleans_up_spaces = false;
+  // Then the switches above but the last two do not count.
+  std::optional<PipelineConfig> pipeline;
+};
+
+// The special tokens around a text, or around two: before, first text, between
+// (two texts only), second text, after.
+struct SpecialTokenFrame {
+  std::vector<int32_t> before;
+  std::vector<int32_t> between;
+  std::vector<int32_t> after;
+  // Token types: `before`, the first text and this many tokens of `between` are of type 0 …
+  size_t between_in_first_segment = 0;
+  // … and the rest is of type 1, or of type 0 like everything else.
+  bool has_second_segment = false;
+
+  [[nodiscard]] size_t size() const { return before.size() + between.size() + after.size(); }
 };
 
 class Tokenizer {
  public:
   // Checks the configuration (special tokens in the vocabulary, no id out of
   // range) and appends the tables to `out`, 8-byte aligned at its start.
-  static Status compile(const WordPieceConfig& config, std::vector<std::byte>* out);
+  static Status compile(const TokenizerConfig& config, std::vector<std::byte>* out);
 
   // Checks the tables' header and sections and returns a view of them; what
   // grows with the vocabulary is checked where it is used.
@@ -74,12 +107,25 @@ class Tokenizer {
 
   virtual ~Tokenizer() = default;
 
-  // Tokens of valid UTF-8 `text`, without the added [CLS] and [SEP].
+  // Tokens of valid UTF-8 `text`, without special tokens around them.
   virtual std::vector<Token> tokenize(std::string_view text) const = 0;
-  // The same with them: [CLS] text [SEP].
+  // The same with those around one text: [CLS] text [SEP].
   std::vector<Token> encode(std::string_view text) const;
+  // `tokens` with the special tokens around one text.
+  [[nodiscard]] std::vector<Token> add_special_tokens(std::vector<Token> tokens) const;
 
-  // How pieces that continue a word begin: "##".
+  // What stands around one text, and around two.
+  virtual const SpecialTokenFrame& single_frame() const = 0;
+  virtual const SpecialTokenFrame& pair_frame() const = 0;
+  // Whether a text that is too long loses its beginning, not its end.
+  virtual bool truncates_left() const = 0;
+
+  // Tokens back to text.  `tokens` in the vocabulary's form, e.g. "play", "##ing".
+  virtual std::string decode(std::span<const std::string> tokens) const = 0;
+  // Whether decoded text also goes through clean_up_spaces() of token_decoder.h.
+  virtual bool cleans_up_spaces() const = 0;
+
+  // How pieces that continue a word begin, "##"; "" where they do not tell.
   virtual std::string_view continuing_prefix() const = 0;
   virtual std::string_view token_text(int32_t id) const = 0;   // the vocabulary's form, e.g. "##ing"
   virtual int32_t token_id(std::string_view token) const = 0;  // -1: not there
@@ -100,12 +146,12 @@ struct Chunk {
   int32_t tokens = 0;  // special tokens included
 };
 
-// Cuts `text` into chunks of at most `max_tokens` tokens ([CLS] and [SEP]
-// counted), at paragraph ends if a chunk can end there, else at sentence ends,
+// Cuts `text` into chunks of at most `max_tokens` tokens (special ones around
+// them counted), at paragraph ends if a chunk can end there, else at sentence ends,
 // else at word ends, else inside a word; consecutive chunks share about
 // `overlap` tokens, cut at word starts.  Every character that is not white space
-// at a cut is in some chunk.  Errors: kInvalidArgument for max_tokens < 3 or
-// overlap not in [0, max_tokens - 2).
+// at a cut is in some chunk.  Errors: kInvalidArgument for max_tokens with no room
+// beside the special tokens, or overlap not below that room.
 Result<std::vector<Chunk>> chunk_text(const Tokenizer& tokenizer, std::string_view text, int32_t max_tokens,
                                       int32_t overlap);
 

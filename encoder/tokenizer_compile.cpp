@@ -8,6 +8,7 @@
 
 #include "encoder/tokenizer.h"
 #include "encoder/tokenizer_normalizer.h"
+#include "encoder/tokenizer_pipeline.h"
 #include "encoder/tokenizer_tables.h"
 
 namespace pg_semantic::encoder {
@@ -31,17 +32,18 @@ struct CollectText {
   void emit(char32_t c, CharSpan /*span*/) { append_utf8(c, &text); }
 };
 
-NormalizerOptions normalizer_options(const WordPieceConfig& config) {
+NormalizerOptions normalizer_options(const TokenizerConfig& config) {
   return {config.clean_text, config.handle_chinese_chars, config.strip_accents, config.lowercase};
 }
 
 // Everything but the bytes: what goes into which section.
 class TablesBuilder {
  public:
-  explicit TablesBuilder(const WordPieceConfig& config) : config_(config) {}
+  explicit TablesBuilder(const TokenizerConfig& config) : config_(config) {}
 
   Status build(std::vector<std::byte>* out) {
     PG_SEMANTIC_RETURN_IF_ERROR(check_sizes());
+    if (config_.pipeline) PG_SEMANTIC_RETURN_IF_ERROR(build_pipeline_sections(config_, &pipeline_));
     PG_SEMANTIC_RETURN_IF_ERROR(place_tokens());
     PG_SEMANTIC_RETURN_IF_ERROR(find_special_tokens());
     PG_SEMANTIC_RETURN_IF_ERROR(place_added_tokens());
@@ -56,7 +58,7 @@ class TablesBuilder {
   };
 
   [[nodiscard]] Status check_sizes() const {
-    const WordPieceConfig& config = config_;
+    const TokenizerConfig& config = config_;
     if (config.vocabulary.empty()) return unusable("The vocabulary is empty.");
     if (config.vocabulary.size() > kMaxTokens || config.added_tokens.size() > kMaxAddedTokens) {
       return unusable("There are more than " + std::to_string(kMaxTokens) + " tokens.");
@@ -129,11 +131,12 @@ class TablesBuilder {
       }
       return find_piece(text);
     };
-    header_.unknown_id = find_piece(config_.unknown_token);
+    header_.unknown_id = config_.pipeline ? find_any(config_.unknown_token) : find_piece(config_.unknown_token);
     header_.cls_id = find_any(config_.cls_token);
     header_.sep_id = find_any(config_.sep_token);
     header_.pad_id = find_any(config_.pad_token);
     header_.mask_id = find_any(config_.mask_token);
+    if (config_.pipeline) return Status::ok();
     if (header_.unknown_id < 0) return missing("unknown", config_.unknown_token);
     if (header_.cls_id < 0) return missing("classification", config_.cls_token);
     if (header_.sep_id < 0) return missing("separator", config_.sep_token);
@@ -147,12 +150,14 @@ class TablesBuilder {
   Status place_added_tokens() {
     std::map<std::string, AddedToken> original;
     std::map<std::string, AddedToken> normalized;
-    for (const AddedToken& token : config_.added_tokens) {
+    for (size_t i = 0; i < config_.added_tokens.size(); ++i) {
+      const AddedToken& token = config_.added_tokens[i];
       if (!token.normalized) {
         original.insert({token.content, token});
         continue;
       }
-      std::string pattern = normalize_text(normalizer_options(config_), token.content);
+      std::string pattern =
+          config_.pipeline ? pipeline_.added_patterns[i] : normalize_text(normalizer_options(config_), token.content);
       if (!pattern.empty()) normalized.insert({std::move(pattern), token});
     }
     header_.original = place_section(original, &original_records_);
@@ -214,13 +219,16 @@ class TablesBuilder {
   }
 
   Status write(std::vector<std::byte>* out) {
-    memcpy(header_.magic, kTablesMagic, sizeof(kTablesMagic));
+    memcpy(header_.magic, config_.pipeline ? kPipelineMagic : kTablesMagic, sizeof(header_.magic));
     header_.flags = (config_.clean_text ? kCleanText : 0u) | (config_.handle_chinese_chars ? kHandleChineseChars : 0u) |
-                    (config_.strip_accents ? kStripAccents : 0u) | (config_.lowercase ? kLowercase : 0u);
+                    (config_.strip_accents ? kStripAccents : 0u) | (config_.lowercase ? kLowercase : 0u) |
+                    (config_.separates_pairs_twice ? kSeparatesPairsTwice : 0u) |
+                    (config_.pairs_are_one_segment ? kPairsAreOneSegment : 0u) |
+                    (config_.truncates_left ? kTruncatesLeft : 0u) | (config_.cleans_up_spaces ? kCleansUpSpaces : 0u);
     header_.max_input_chars_per_word = config_.max_input_chars_per_word;
     header_.pool_bytes = static_cast<uint32_t>(pool_.size());
 
-    size_t end = sizeof(TablesHeader);
+    size_t end = sizeof(TablesHeader) + (config_.pipeline ? sizeof(PipelineHeader) : 0);
     const auto reserve = [&](size_t bytes) {
       const size_t offset = end;
       end = (end + bytes + 3) / 4 * 4;
@@ -231,6 +239,13 @@ class TablesBuilder {
     header_.slots_offset = reserve(slots_.size() * sizeof(Slot));
     header_.original.offset = reserve(original_records_.size() * sizeof(AddedTokenRecord));
     header_.normalized.offset = reserve(normalized_records_.size() * sizeof(AddedTokenRecord));
+    if (config_.pipeline) {
+      pipeline_.header.components_offset = reserve(pipeline_.components.size());
+      pipeline_.header.merges_offset = reserve(pipeline_.merges.size() * sizeof(MergeSlot));
+      pipeline_.header.trie_offset = reserve(pipeline_.trie.size() * sizeof(TrieNode));
+      pipeline_.header.scores_offset = reserve(pipeline_.scores.size() * sizeof(double));
+    }
+    if (end > UINT32_MAX) return unusable("The vocabulary is too large.");
     header_.total_bytes = (end + 7) / 8 * 8;
 
     const size_t begin = (out->size() + 7) / 8 * 8;
@@ -244,11 +259,19 @@ class TablesBuilder {
     put(header_.slots_offset, slots_.data(), slots_.size() * sizeof(Slot));
     put(header_.original.offset, original_records_.data(), original_records_.size() * sizeof(AddedTokenRecord));
     put(header_.normalized.offset, normalized_records_.data(), normalized_records_.size() * sizeof(AddedTokenRecord));
+    if (config_.pipeline) {
+      put(sizeof(header_), &pipeline_.header, sizeof(PipelineHeader));
+      put(pipeline_.header.components_offset, pipeline_.components.data(), pipeline_.components.size());
+      put(pipeline_.header.merges_offset, pipeline_.merges.data(), pipeline_.merges.size() * sizeof(MergeSlot));
+      put(pipeline_.header.trie_offset, pipeline_.trie.data(), pipeline_.trie.size() * sizeof(TrieNode));
+      put(pipeline_.header.scores_offset, pipeline_.scores.data(), pipeline_.scores.size() * sizeof(double));
+    }
     return Status::ok();
   }
 
-  const WordPieceConfig& config_;
+  const TokenizerConfig& config_;
   TablesHeader header_{};
+  PipelineSections pipeline_;
   std::string pool_;
   std::vector<uint32_t> string_offsets_;
   std::vector<Slot> slots_;
@@ -268,7 +291,7 @@ std::string normalize_text(const NormalizerOptions& options, std::string_view te
   return std::move(collected.text);
 }
 
-Status Tokenizer::compile(const WordPieceConfig& config, std::vector<std::byte>* out) {
+Status Tokenizer::compile(const TokenizerConfig& config, std::vector<std::byte>* out) {
   return TablesBuilder(config).build(out);
 }
 

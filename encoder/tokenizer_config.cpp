@@ -1,4 +1,4 @@
-// A Hugging Face directory's tokenizer files become a WordPieceConfig; see
+// A Hugging Face directory's tokenizer files become a TokenizerConfig; see
 // tokenizer_config.h.  The rules are those of transformers'
 // PreTrainedTokenizerBase._from_pretrained, BertConverter and BertTokenizerFast (4.57).
 #include "encoder/tokenizer_config.h"
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "encoder/json.h"
+#include "encoder/tokenizer_family.h"
 #include "encoder/tokenizer_json.h"
 #include "encoder/tokenizer_tables.h"
 #include "encoder/unicode.h"
@@ -28,6 +29,7 @@ constexpr const char* kTokenizerFile = "tokenizer.json";
 constexpr const char* kVocabularyFile = "vocab.txt";
 constexpr const char* kConfigFile = "tokenizer_config.json";
 constexpr const char* kSpecialTokensFile = "special_tokens_map.json";
+constexpr const char* kModelFile = "config.json";
 constexpr const char* kAddedTokensFile = "added_tokens.json";
 
 Status wrong_file(std::string_view file, std::string detail) {
@@ -186,17 +188,15 @@ std::string tokenizer_class(const json& config) {
   return text;
 }
 
-// The tokenizer before added tokens: tokenizer.json, or vocab.txt and its class's defaults.
-Result<TokenizerJson> read_base(const FileReader& files, const json& config) {
-  Result<std::optional<std::string>> text = files.read_small_file(kTokenizerFile, kMaxVocabularyBytes);
-  if (!text.is_ok()) return text.status();
-  if (text->has_value()) {
-    Result<json> document = parse_json(**text, kTokenizerFile);
-    if (!document.is_ok()) return document.status();
-    return read_tokenizer_json(*document);
-  }
+SpecialTokenNames names_of(const SpecialTokens& special) {
+  SpecialTokenNames names;
+  for (const auto& [role, token] : special.named) names.emplace_back(role, token.content);
+  return names;
+}
 
-  text = files.read_small_file(kVocabularyFile, kMaxVocabularyBytes);
+// vocab.txt, with the defaults of BERT's tokenizer, or of MPNet's.
+Result<TokenizerJson> read_vocabulary_file(TokenizerFamily family, const FileReader& files, const json& config) {
+  const Result<std::optional<std::string>> text = files.read_small_file(kVocabularyFile, kMaxVocabularyBytes);
   if (!text.is_ok()) return text.status();
   if (!text->has_value()) {
     return Status(StatusCode::kNotFound, "model directory has no tokenizer",
@@ -204,26 +204,75 @@ Result<TokenizerJson> read_base(const FileReader& files, const json& config) {
   }
   const std::string name = tokenizer_class(config);
   for (const char* known : {"", "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer",
-                            "PreTrainedTokenizerFast"}) {
+                            "MPNetTokenizer", "PreTrainedTokenizerFast"}) {
     if (name != known) continue;
     Result<std::vector<std::string>> lines = read_vocabulary_lines(**text);
     if (!lines.is_ok()) return lines.status();
     TokenizerJson base;
     base.config.vocabulary = *std::move(lines);
+    base.config.separates_pairs_twice = family == TokenizerFamily::kMpnet;
     return base;
   }
   return Status(StatusCode::kUnsupported, "tokenizer class \"" + name.substr(0, 100) + "\" is not supported",
                 "Without a file \"tokenizer.json\", only BERT's tokenizer and its equals are supported.");
 }
 
-void apply_switches(const NormalizerSwitches& switches, std::optional<bool> strip_accents, WordPieceConfig* config) {
+// The tokenizer before added tokens: tokenizer.json, or the original files and their class's defaults.
+Result<TokenizerJson> read_base(TokenizerFamily family, const FileReader& files, const json& config,
+                                const SpecialTokens& special) {
+  const Result<std::optional<std::string>> text = files.read_small_file(kTokenizerFile, kMaxVocabularyBytes);
+  if (!text.is_ok()) return text.status();
+  if (text->has_value()) {
+    const Result<json> document = parse_json(**text, kTokenizerFile);
+    if (!document.is_ok()) return document.status();
+    return read_tokenizer_json(*document);
+  }
+  if (family == TokenizerFamily::kBert || family == TokenizerFamily::kMpnet) {
+    return read_vocabulary_file(family, files, config);
+  }
+  return read_family_files(family, files, config, names_of(special));
+}
+
+// The family that the directory's files name.
+Result<TokenizerFamily> find_family(const FileReader& files, const json& config) {
+  const std::string name = tokenizer_class(config);
+  const Result<json> model = read_object(files, kModelFile, kMaxConfigBytes);
+  // Whether that file is sound is for others to say.
+  const json* type = model ? json_member(*model, "model_type") : nullptr;
+  return tokenizer_family(name, type != nullptr && type->is_string() ? type->get<std::string>() : "");
+}
+
+// The switches of BERT's normaliser in the description of one.
+void apply_switches(const NormalizerSwitches& switches, json* components) {
+  const json* normalizer = json_member(*components, "normalizer");
+  const json* type = normalizer != nullptr ? json_member(*normalizer, "type") : nullptr;
+  if (type == nullptr || *type != "BertNormalizer") return;
+  json& options = (*components)["normalizer"];
+  if (switches.do_lower_case) options["lowercase"] = *switches.do_lower_case;
+  if (switches.tokenize_chinese_chars) options["handle_chinese_chars"] = *switches.tokenize_chinese_chars;
+  if (!switches.names_strip_accents) return;
+  options["strip_accents"] = switches.strip_accents ? json(*switches.strip_accents) : json();
+}
+
+// How texts are cut, and what is done to decoded text.
+Status read_sides(const json& config, TokenizerConfig* result) {
+  const Result<std::optional<std::string>> side = json_string(config, "truncation_side", kConfigFile);
+  if (!side.is_ok()) return side.status();
+  if (side->has_value()) result->truncates_left = **side == "left";
+  const Result<std::optional<bool>> cleanup = json_bool(config, "clean_up_tokenization_spaces", kConfigFile);
+  if (!cleanup.is_ok()) return cleanup.status();
+  result->cleans_up_spaces = cleanup->value_or(false) && result->pipeline.has_value();
+  return Status::ok();
+}
+
+void apply_switches(const NormalizerSwitches& switches, std::optional<bool> strip_accents, TokenizerConfig* config) {
   config->lowercase = switches.do_lower_case.value_or(config->lowercase);
   config->handle_chinese_chars = switches.tokenize_chinese_chars.value_or(config->handle_chinese_chars);
   if (switches.names_strip_accents) strip_accents = switches.strip_accents;
   config->strip_accents = strip_accents.value_or(config->lowercase);
 }
 
-void use_names(const SpecialTokens& special, bool from_vocabulary_file, WordPieceConfig* config) {
+void use_names(const SpecialTokens& special, bool from_vocabulary_file, TokenizerConfig* config) {
   const auto use = [&](const char* name, std::string* token) {
     const auto found = special.named.find(name);
     if (found != special.named.end()) *token = found->second.content;
@@ -239,42 +288,61 @@ void use_names(const SpecialTokens& special, bool from_vocabulary_file, WordPiec
 
 }  // namespace
 
-Result<WordPieceConfig> load_tokenizer_config(const FileReader& files) {
+Result<TokenizerConfig> load_tokenizer_config(const FileReader& files) {
   Result<json> config = read_object(files, kConfigFile, kMaxConfigBytes);
   if (!config.is_ok()) return config.status();
-  Result<TokenizerJson> base = read_base(files, *config);
-  if (!base.is_ok()) return base.status();
-  WordPieceConfig result = std::move(base->config);
-
-  Result<NormalizerSwitches> switches = read_switches(*config);
-  if (!switches.is_ok()) return switches.status();
-  // PreTrainedTokenizerFast takes tokenizer.json as it is.
-  if (tokenizer_class(*config) == "PreTrainedTokenizerFast") *switches = NormalizerSwitches();
-  apply_switches(*switches, base->strip_accents, &result);
+  const Result<TokenizerFamily> family = find_family(files, *config);
+  if (!family.is_ok()) return family.status();
 
   SpecialTokens special;
-  constexpr std::pair<const char*, const char*> kDefaults[] = {{"unk_token", "[UNK]"},
-                                                               {"sep_token", "[SEP]"},
-                                                               {"pad_token", "[PAD]"},
-                                                               {"cls_token", "[CLS]"},
-                                                               {"mask_token", "[MASK]"}};
-  for (const auto& [name, content] : kDefaults) special.named[name] = special_token(content);
+  std::vector<std::string> by_default;  // the special tokens that no file names
+  const auto add_defaults = [&] {
+    for (const auto& [name, token] : default_special_tokens(*family)) {
+      if (special.named.try_emplace(name, token).second) by_default.emplace_back(name);
+    }
+  };
   PG_SEMANTIC_RETURN_IF_ERROR(read_special_tokens(*config, kConfigFile, &special));
-
   TokensById more;
   bool replaces = false;  // whether `more` also changes tokens that tokenizer.json has
   if (const json* decoder = json_member(*config, "added_tokens_decoder"); decoder != nullptr) {
     PG_SEMANTIC_RETURN_IF_ERROR(read_added_tokens_decoder(*decoder, &more));
     replaces = true;
+    add_defaults();
   } else {
     Result<json> map = read_object(files, kSpecialTokensFile, kMaxConfigBytes);
     if (!map.is_ok()) return map.status();
     PG_SEMANTIC_RETURN_IF_ERROR(read_special_tokens(*map, kSpecialTokensFile, &special));
+    add_defaults();
     Result<json> added = read_object(files, kAddedTokensFile, kMaxConfigBytes);
     if (!added.is_ok()) return added.status();
     PG_SEMANTIC_RETURN_IF_ERROR(read_added_tokens_file(*added, special, &more));
   }
 
+  Result<TokenizerJson> base = read_base(*family, files, *config, special);
+  if (!base.is_ok()) return base.status();
+  TokenizerConfig result = std::move(base->config);
+  Result<NormalizerSwitches> switches = read_switches(*config);
+  if (!switches.is_ok()) return switches.status();
+  // PreTrainedTokenizerFast takes tokenizer.json as it is.
+  if (tokenizer_class(*config) == "PreTrainedTokenizerFast") {
+    *switches = NormalizerSwitches();
+    for (const std::string& name : by_default) {
+      if (result.pipeline) special.named.erase(name);
+    }
+  }
+  PG_SEMANTIC_RETURN_IF_ERROR(read_sides(*config, &result));
+  if (result.pipeline) {
+    apply_switches(*switches, &base->components);
+    PG_SEMANTIC_RETURN_IF_ERROR(apply_family(*family, *config, &base->components));
+    result.pipeline->components = base->components.dump();
+  } else {
+    apply_switches(*switches, base->strip_accents, &result);
+  }
+
+  if (!base->is_tokenizer_json) {
+    // The class's own tokens count more than SentencePiece's of the same text.
+    std::erase_if(base->added_tokens, [&](const AddedToken& token) { return special.contains(token.content); });
+  }
   AddedTokenList list(result.vocabulary);
   for (AddedToken& token : base->added_tokens) list.add(std::move(token));
   for (auto& [id, token] : more) {
@@ -291,9 +359,23 @@ Result<WordPieceConfig> load_tokenizer_config(const FileReader& files) {
   for (const AddedToken& token : special.additional) {
     if (!list.contains(token.content)) list.add(token);
   }
-  use_names(special, !base->is_tokenizer_json, &result);
+  use_names(special, !base->is_tokenizer_json || result.pipeline, &result);
   result.added_tokens = list.tokens();
   return result;
+}
+
+Status lower_case_texts(TokenizerConfig* config) {
+  config->lowercase = true;
+  if (!config->pipeline) return Status::ok();
+  Result<json> components = parse_json(config->pipeline->components, kTokenizerFile);
+  if (!components.is_ok()) return components.status();
+  json normalizers = json::array({{{"type", "Lowercase"}}});
+  if (const json* normalizer = json_member(*components, "normalizer"); normalizer != nullptr) {
+    normalizers.push_back(*normalizer);
+  }
+  (*components)["normalizer"] = {{"type", "Sequence"}, {"normalizers", normalizers}};
+  config->pipeline->components = components->dump();
+  return Status::ok();
 }
 
 Result<std::optional<int32_t>> load_model_max_length(const FileReader& files) {

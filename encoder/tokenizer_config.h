@@ -1,8 +1,8 @@
-// A Hugging Face directory's tokenizer files become a WordPieceConfig, as
+// A Hugging Face directory's tokenizer files become a TokenizerConfig, as
 // AutoTokenizer's fast tokenizer would have it.
 //
-//   tokenizer.json           wins when it is there: vocabulary, added tokens, normaliser, [CLS] and [SEP]
-//   vocab.txt                else: one piece a line
+//   tokenizer.json           wins when it is there
+//   vocab.txt                else: one piece a line; tokenizer_family.h has other families' files
 //   tokenizer_config.json    do_lower_case, strip_accents, tokenize_chinese_chars (also over
 //                            tokenizer.json's normaliser), special tokens, added_tokens_decoder
 //   special_tokens_map.json, added_tokens.json   of older directories, without added_tokens_decoder
@@ -20,10 +20,14 @@
 
 namespace pg_semantic::encoder {
 
-// Errors: kNotFound when there is neither tokenizer.json nor vocab.txt;
-// kUnsupported, naming it, for a model, normaliser, pre-tokenizer or
-// post-processor that BERT's tokenizers do not have; kCorrupt, kIoError.
-Result<WordPieceConfig> load_tokenizer_config(const FileReader& files);
+// Errors: kNotFound when there is neither tokenizer.json nor the original files;
+// kUnsupported, naming it, for a part of a tokenizer.json that is not known;
+// kCorrupt, kIoError.
+Result<TokenizerConfig> load_tokenizer_config(const FileReader& files);
+
+// Makes the tokenizer read every text in lower case, as sentence-transformers'
+// do_lower_case does.
+Status lower_case_texts(TokenizerConfig* config);
 
 // tokenizer_config.json's model_max_length, special tokens included; nullopt
 // when it is absent or stands for "no limit" (transformers writes 1e30).

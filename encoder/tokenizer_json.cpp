@@ -5,7 +5,11 @@
 #include <utility>
 
 #include "encoder/json.h"
+#include "encoder/tokenizer_decoder.h"
+#include "encoder/tokenizer_post_processor.h"
+#include "encoder/tokenizer_pre_tokenizer.h"
 #include "encoder/tokenizer_tables.h"
+#include "encoder/tokenizer_text_normalizer.h"
 
 namespace pg_semantic::encoder {
 
@@ -20,9 +24,8 @@ Status corrupt(std::string detail) {
 }
 
 Status unsupported(const std::string& part, const std::string& type) {
-  return {
-      StatusCode::kUnsupported, "tokenizer " + part + " \"" + type + "\" is not supported",
-      "File \"tokenizer.json\" asks for it; only the WordPiece tokenizers of BERT and its relatives are supported."};
+  return {StatusCode::kUnsupported, "tokenizer " + part + " \"" + type + "\" is not supported",
+          "File \"tokenizer.json\" asks for it."};
 }
 
 std::string type_of(const json& part) {
@@ -46,7 +49,7 @@ Status read_flag(const json& object, const char* key, std::optional<bool>* value
 }
 
 Status read_normalizer(const json& document, TokenizerJson* out) {
-  WordPieceConfig& config = out->config;
+  TokenizerConfig& config = out->config;
   const json* normalizer = sole_part(document, "normalizer", "normalizers");
   if (normalizer == nullptr) {
     config.clean_text = config.handle_chinese_chars = config.strip_accents = config.lowercase = false;
@@ -67,31 +70,7 @@ Status read_normalizer(const json& document, TokenizerJson* out) {
   return Status::ok();
 }
 
-// The vocabulary, {"piece": id, …}, into a list by id.
-Status read_vocabulary(const json& model, std::vector<std::string>* vocabulary) {
-  const json* pieces = json_member(model, "vocab");
-  if (pieces == nullptr || !pieces->is_object() || pieces->empty()) return corrupt("The model has no vocabulary.");
-  if (pieces->size() > kMaxTokens) {
-    return corrupt("The vocabulary has more than " + std::to_string(kMaxTokens) + " pieces.");
-  }
-  std::vector<bool> taken;
-  for (const auto& [piece, value] : pieces->items()) {
-    if (!value.is_number_unsigned() || value.get<uint64_t>() >= kMaxTokens) {
-      return corrupt("An id of the vocabulary is not an integer between 0 and " + std::to_string(kMaxTokens - 1) + ".");
-    }
-    const auto id = value.get<size_t>();
-    if (id >= vocabulary->size()) {
-      vocabulary->resize(id + 1);
-      taken.resize(id + 1);
-    }
-    if (taken[id]) return corrupt("Two pieces of the vocabulary have the id " + std::to_string(id) + ".");
-    taken[id] = true;
-    (*vocabulary)[id] = piece;
-  }
-  return Status::ok();
-}
-
-Status read_model(const json& document, WordPieceConfig* config) {
+Status read_model(const json& document, TokenizerConfig* config) {
   const json* model = json_member(document, "model");
   if (model == nullptr || !model->is_object()) return corrupt("It has no model.");
   // Early files leave the type out; then only WordPiece has these members.
@@ -114,11 +93,12 @@ Status read_model(const json& document, WordPieceConfig* config) {
   if (max_chars->has_value()) {
     config->max_input_chars_per_word = static_cast<uint32_t>(std::min<int64_t>(**max_chars, UINT32_MAX));
   }
-  return read_vocabulary(*model, &config->vocabulary);
+  const json* pieces = json_member(*model, "vocab");
+  return pieces != nullptr ? read_vocabulary(*pieces, &config->vocabulary) : corrupt("The model has no vocabulary.");
 }
 
 // BertProcessing: {"sep": ["[SEP]", 102], "cls": ["[CLS]", 101]}.
-Status read_bert_processing(const json& processor, WordPieceConfig* config) {
+Status read_bert_processing(const json& processor, TokenizerConfig* config) {
   const auto read = [&](const char* key, std::string* token) {
     const json* pair = json_member(processor, key);
     if (pair == nullptr || !pair->is_array() || pair->empty() || !pair->front().is_string()) {
@@ -132,7 +112,7 @@ Status read_bert_processing(const json& processor, WordPieceConfig* config) {
 }
 
 // TemplateProcessing: the single template must be [CLS] text [SEP].
-Status read_template(const json& processor, WordPieceConfig* config) {
+Status read_template(const json& processor, TokenizerConfig* config) {
   const auto special_token = [&](const json& item) -> std::optional<std::string> {
     const json* token = json_member(item, "SpecialToken");
     const json* id = token != nullptr ? json_member(*token, "id") : nullptr;
@@ -158,16 +138,156 @@ Status read_template(const json& processor, WordPieceConfig* config) {
   return Status::ok();
 }
 
-Status read_post_processor(const json& document, WordPieceConfig* config) {
+Status read_bert_post_processor(const json& document, TokenizerConfig* config) {
   const json* processor = sole_part(document, "post_processor", "processors");
   if (processor == nullptr) return unsupported("post-processor", "(none)");
   const std::string type = type_of(*processor);
+  const Result<PostProcessor> frames = read_post_processor(processor);
+  if (frames) {
+    const SpecialTokenFrame& pair = frames->pair;
+    const SpecialTokenFrame& single = frames->single;
+    const bool separates_twice = pair.between.size() == 2 && pair.between[0] == pair.between[1];
+    const bool is_usual = pair.before == single.before && pair.after == single.after &&
+                          (pair.between.size() == 1 || separates_twice) && pair.between[0] == single.after[0] &&
+                          (!pair.has_second_segment || pair.between_in_first_segment == pair.between.size());
+    if (!is_usual) return unsupported("template", type);
+    config->separates_pairs_twice = separates_twice;
+    config->pairs_are_one_segment = !pair.has_second_segment;
+  }
   if (type == "BertProcessing") return read_bert_processing(*processor, config);
   if (type == "TemplateProcessing") return read_template(*processor, config);
   return unsupported("post-processor", type);
 }
 
+// WordPiece with BERT's parts around it.  kUnsupported: it is another tokenizer.
+Status read_bert(const json& document, TokenizerJson* out) {
+  PG_SEMANTIC_RETURN_IF_ERROR(read_model(document, &out->config));
+  PG_SEMANTIC_RETURN_IF_ERROR(read_normalizer(document, out));
+  const json* pre_tokenizer = sole_part(document, "pre_tokenizer", "pretokenizers");
+  if (pre_tokenizer == nullptr || type_of(*pre_tokenizer) != "BertPreTokenizer") {
+    return unsupported("pre-tokenizer", pre_tokenizer != nullptr ? type_of(*pre_tokenizer) : "(none)");
+  }
+  return read_bert_post_processor(document, &out->config);
+}
+
+// [["piece", -1.5], …]
+Status read_scored_vocabulary(const json& pieces, TokenizerConfig* config) {
+  if (pieces.empty() || pieces.size() > kMaxTokens) return corrupt("The vocabulary's size is out of range.");
+  for (const json& piece : pieces) {
+    if (!piece.is_array() || piece.size() != 2 || !piece[0].is_string() || !piece[1].is_number()) {
+      return corrupt("A piece of the vocabulary is not a text and a score.");
+    }
+    config->vocabulary.push_back(piece[0].get<std::string>());
+    config->pipeline->scores.push_back(piece[1].get<double>());
+  }
+  return Status::ok();
+}
+
+// ["a b", …] or, newer, [["a", "b"], …].
+Status read_merges(const json& merges, PipelineConfig* pipeline) {
+  if (!merges.is_array()) return corrupt("The model's merges are not a list.");
+  const auto wrong = [] { return corrupt("A merge is not two tokens."); };
+  for (const json& merge : merges) {
+    if (merge.is_array()) {
+      if (merge.size() != 2 || !merge[0].is_string() || !merge[1].is_string()) return wrong();
+      pipeline->merges.emplace_back(merge[0].get<std::string>(), merge[1].get<std::string>());
+      continue;
+    }
+    if (!merge.is_string()) return wrong();
+    const auto text = merge.get<std::string>();
+    if (text.starts_with("#version")) continue;
+    const size_t space = text.find(' ');
+    if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) return wrong();
+    pipeline->merges.emplace_back(text.substr(0, space), text.substr(space + 1));
+  }
+  return Status::ok();
+}
+
+// The type, which early files leave out: then the members tell.
+std::string model_type(const json& model) {
+  const std::string type = type_of(model);
+  if (type != "(none)") return type;
+  if (json_member(model, "merges") != nullptr) return "BPE";
+  if (json_member(model, "max_input_chars_per_word") != nullptr) return "WordPiece";
+  const json* vocabulary = json_member(model, "vocab");
+  return vocabulary != nullptr && vocabulary->is_array() ? "Unigram" : "WordLevel";
+}
+
+// Whether every part is one that is known; the model's options wait for its vocabulary.
+Status check_parts(const json& components) {
+  const Result<TextNormalizers> normalizers = read_normalizers(json_member(components, "normalizer"));
+  if (!normalizers) return normalizers.status();
+  const Result<PreTokenizers> pre_tokenizers = read_pre_tokenizers(json_member(components, "pre_tokenizer"));
+  if (!pre_tokenizers) return pre_tokenizers.status();
+  const Result<PostProcessor> post_processor = read_post_processor(json_member(components, "post_processor"));
+  if (!post_processor) return post_processor.status();
+  return TokenDecoder::read(json_member(components, "decoder")).status();
+}
+
+// Any other tokenizer, part by part.
+Status read_pipeline(const json& document, TokenizerJson* out) {
+  out->config.pipeline.emplace();
+  for (const char* part : {"normalizer", "pre_tokenizer", "post_processor", "decoder"}) {
+    if (const json* description = json_member(document, part); description != nullptr) {
+      out->components[part] = *description;
+    }
+  }
+  const json* model = json_member(document, "model");
+  if (model == nullptr || !model->is_object()) return corrupt("It has no model.");
+  json& options = out->components["model"] = json::object();
+  for (const auto& [key, value] : model->items()) {
+    if (key != "vocab" && key != "merges") options[key] = value;
+  }
+  const std::string type = model_type(*model);
+  options["type"] = type;
+  if (type != "BPE" && type != "Unigram" && type != "WordPiece" && type != "WordLevel") {
+    return unsupported("model", type.substr(0, 100));
+  }
+  PG_SEMANTIC_RETURN_IF_ERROR(check_parts(out->components));
+  const Result<std::optional<std::string>> unknown = json_string(*model, "unk_token", kFile);
+  if (!unknown) return unknown.status();
+  out->config.unknown_token = unknown->value_or("");
+  if (const json* merges = json_member(*model, "merges"); merges != nullptr) {
+    PG_SEMANTIC_RETURN_IF_ERROR(read_merges(*merges, &*out->config.pipeline));
+  }
+  const json* pieces = json_member(*model, "vocab");
+  if (pieces == nullptr) return corrupt("The model has no vocabulary.");
+  return pieces->is_array() ? read_scored_vocabulary(*pieces, &out->config)
+                            : read_vocabulary(*pieces, &out->config.vocabulary);
+}
+
+Status read_truncation(const json& document, TokenizerConfig* config) {
+  const json* truncation = json_member(document, "truncation");
+  if (truncation == nullptr) return Status::ok();
+  const Result<std::optional<std::string>> direction = json_string(*truncation, "direction", kFile);
+  if (!direction) return direction.status();
+  config->truncates_left = direction->value_or("Right") == "Left";
+  return Status::ok();
+}
+
 }  // namespace
+
+Status read_vocabulary(const json& pieces, std::vector<std::string>* vocabulary) {
+  if (!pieces.is_object() || pieces.empty()) return corrupt("The model has no vocabulary.");
+  if (pieces.size() > kMaxTokens) {
+    return corrupt("The vocabulary has more than " + std::to_string(kMaxTokens) + " pieces.");
+  }
+  std::vector<bool> taken;
+  for (const auto& [piece, value] : pieces.items()) {
+    if (!value.is_number_unsigned() || value.get<uint64_t>() >= kMaxTokens) {
+      return corrupt("An id of the vocabulary is not an integer between 0 and " + std::to_string(kMaxTokens - 1) + ".");
+    }
+    const auto id = value.get<size_t>();
+    if (id >= vocabulary->size()) {
+      vocabulary->resize(id + 1);
+      taken.resize(id + 1);
+    }
+    if (taken[id]) return corrupt("Two pieces of the vocabulary have the id " + std::to_string(id) + ".");
+    taken[id] = true;
+    (*vocabulary)[id] = piece;
+  }
+  return Status::ok();
+}
 
 AddedTokenList::AddedTokenList(const std::vector<std::string>& vocabulary) {
   for (size_t id = 0; id < vocabulary.size(); ++id) {
@@ -226,13 +346,14 @@ Result<TokenizerJson> read_tokenizer_json(const json& document) {
   if (!document.is_object()) return corrupt("It is not an object.");
   TokenizerJson out;
   out.is_tokenizer_json = true;
-  PG_SEMANTIC_RETURN_IF_ERROR(read_model(document, &out.config));
-  PG_SEMANTIC_RETURN_IF_ERROR(read_normalizer(document, &out));
-  const json* pre_tokenizer = sole_part(document, "pre_tokenizer", "pretokenizers");
-  if (pre_tokenizer == nullptr || type_of(*pre_tokenizer) != "BertPreTokenizer") {
-    return unsupported("pre-tokenizer", pre_tokenizer != nullptr ? type_of(*pre_tokenizer) : "(none)");
+  const Status bert = read_bert(document, &out);
+  if (!bert) {
+    if (bert.code() != StatusCode::kUnsupported) return bert;
+    out = TokenizerJson();
+    out.is_tokenizer_json = true;
+    PG_SEMANTIC_RETURN_IF_ERROR(read_pipeline(document, &out));
   }
-  PG_SEMANTIC_RETURN_IF_ERROR(read_post_processor(document, &out.config));
+  PG_SEMANTIC_RETURN_IF_ERROR(read_truncation(document, &out.config));
 
   if (const json* added = json_member(document, "added_tokens"); added != nullptr) {
     if (!added->is_array() || added->size() > kMaxAddedTokens) return corrupt("Its added tokens are not a list.");

@@ -43,14 +43,19 @@ class AddedTokenList {
 // What is left out: single_word, lstrip, rstrip false; normalized the opposite of special.
 Result<AddedToken> read_added_token(const nlohmann::json& object, bool special_by_default, std::string_view what);
 
-// What tokenizer.json says, or in its place vocab.txt with the defaults of BERT's tokenizer.
+// What tokenizer.json says, or in its place the original files of a family with its defaults.
 struct TokenizerJson {
   bool is_tokenizer_json = false;
-  WordPieceConfig config;  // without the added tokens
+  TokenizerConfig config;  // without the added tokens
+  // Of tokenizers other than BERT's, what becomes config.pipeline->components.
+  nlohmann::json components;
   std::vector<AddedToken> added_tokens;
   std::optional<bool> strip_accents;  // null: as lowercase
 };
 Result<TokenizerJson> read_tokenizer_json(const nlohmann::json& document);
+
+// The vocabulary, {"piece": id, …}, into a list by id.
+Status read_vocabulary(const nlohmann::json& pieces, std::vector<std::string>* vocabulary);
 
 }  // namespace pg_semantic::encoder
 

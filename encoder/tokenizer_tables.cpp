@@ -25,7 +25,8 @@ Result<TokenizerTables> TokenizerTables::open(std::span<const std::byte> bytes) 
   TablesHeader& header = tables.header_;
   if (bytes.size() < sizeof(TablesHeader)) return corrupt("They are shorter than their header.");
   memcpy(&header, bytes.data(), sizeof(TablesHeader));
-  if (memcmp(header.magic, kTablesMagic, sizeof(kTablesMagic)) != 0) {
+  const bool is_pipeline = memcmp(header.magic, kPipelineMagic, sizeof(kPipelineMagic)) == 0;
+  if (!is_pipeline && memcmp(header.magic, kTablesMagic, sizeof(kTablesMagic)) != 0) {
     return corrupt("They do not begin with the mark of this version.");
   }
   const uint64_t total = header.total_bytes;
@@ -48,8 +49,11 @@ Result<TokenizerTables> TokenizerTables::open(std::span<const std::byte> bytes) 
     return corrupt("The hash table lies outside.");
   }
   const auto is_token = [&](int32_t id) { return id >= 0 && static_cast<uint32_t>(id) < header.token_count; };
-  if (!is_token(header.unknown_id) || !is_token(header.cls_id) || !is_token(header.sep_id) ||
-      (header.pad_id != -1 && !is_token(header.pad_id)) || (header.mask_id != -1 && !is_token(header.mask_id))) {
+  const auto is_token_or_none = [&](int32_t id) { return id == -1 || is_token(id); };
+  for (const int32_t id : {header.unknown_id, header.cls_id, header.sep_id}) {
+    if (!is_token(id) && !(is_pipeline && id == -1)) return corrupt("A special token's id is out of range.");
+  }
+  if (!is_token_or_none(header.pad_id) || !is_token_or_none(header.mask_id)) {
     return corrupt("A special token's id is out of range.");
   }
   for (const AddedTokenSection* section : {&header.original, &header.normalized}) {
@@ -64,6 +68,15 @@ Result<TokenizerTables> TokenizerTables::open(std::span<const std::byte> bytes) 
     }
   }
   return tables;
+}
+
+int32_t TokenizerTables::find_token(std::string_view token_text) const {
+  const int32_t piece = find_piece(token_text);
+  if (piece >= 0 || token_text.empty()) return piece;
+  for (uint32_t id = header_.piece_count; id < header_.token_count; ++id) {
+    if (token(static_cast<int32_t>(id)) == token_text) return static_cast<int32_t>(id);
+  }
+  return -1;
 }
 
 std::optional<AddedTokenFinder::Candidate> AddedTokenFinder::longest_at(size_t position) const {

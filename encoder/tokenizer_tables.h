@@ -32,6 +32,8 @@
 namespace pg_semantic::encoder {
 
 inline constexpr char kTablesMagic[8] = {'P', 'G', 'S', 'W', 'P', 'I', 'E', '1'};
+// … of a tokenizer other than BERT's: tokenizer_pipeline_tables.h has the rest of its tables.
+inline constexpr char kPipelineMagic[8] = {'P', 'G', 'S', 'P', 'I', 'P', 'E', '1'};
 inline constexpr uint32_t kEmptySlot = 0xFFFFFFFF;
 // No chain of occupied slots is longer; compile() grows the table until this holds.
 inline constexpr uint32_t kMaxProbes = 128;
@@ -45,6 +47,10 @@ enum TablesFlag : uint32_t {
   kHandleChineseChars = 2,
   kStripAccents = 4,
   kLowercase = 8,
+  kSeparatesPairsTwice = 16,
+  kPairsAreOneSegment = 32,
+  kTruncatesLeft = 64,
+  kCleansUpSpaces = 128,
 };
 
 // The added tokens that are matched in one form of the text.
@@ -153,6 +159,17 @@ class TokenizerTables {
     return find_piece(PieceHash().add(piece), std::string_view(), piece);
   }
 
+  // A piece or an added token beyond them; -1: none.
+  [[nodiscard]] int32_t find_token(std::string_view token) const;
+
+  // What lies at `offset`, which is inside.
+  template <typename T>
+  [[nodiscard]] T load(size_t offset) const {
+    T value;
+    memcpy(&value, bytes_.data() + offset, sizeof(T));
+    return value;
+  }
+
   [[nodiscard]] AddedTokenRecord added_token(const AddedTokenSection& section, uint32_t index) const {
     return load<AddedTokenRecord>(section.offset + sizeof(AddedTokenRecord) * static_cast<size_t>(index));
   }
@@ -165,12 +182,6 @@ class TokenizerTables {
   [[nodiscard]] std::string_view pool(uint32_t offset, uint32_t size) const {
     if (offset > header_.pool_bytes || size > header_.pool_bytes - offset) return {};
     return {reinterpret_cast<const char*>(bytes_.data()) + header_.pool_offset + offset, size};
-  }
-  template <typename T>
-  [[nodiscard]] T load(size_t offset) const {
-    T value;
-    memcpy(&value, bytes_.data() + offset, sizeof(T));
-    return value;
   }
 
   TablesHeader header_{};

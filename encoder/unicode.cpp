@@ -58,6 +58,34 @@ const UNormalizer2* nfd() {
   return instance;
 }
 
+const UNormalizer2* nfkd() {
+  static const UNormalizer2* const instance = [] {
+    UErrorCode error = U_ZERO_ERROR;
+    const UNormalizer2* normalizer = unorm2_getNFKDInstance(&error);
+    return U_SUCCESS(error) ? normalizer : nullptr;
+  }();
+  return instance;
+}
+
+// Full decomposition by `normalizer` into at most `limit` characters; returns how many.
+int decompose(const UNormalizer2* normalizer, char32_t c, char32_t* out, int limit) {
+  out[0] = c;
+  // Below U+00A0 and among the unified ideographs nothing decomposes.
+  if (c < 0xA0 || (c >= 0x3400 && c < 0xA000) || normalizer == nullptr) return 1;
+  UChar utf16[2 * kMaxCompatibilityDecomposition];
+  UErrorCode error = U_ZERO_ERROR;
+  const int32_t length =
+      unorm2_getDecomposition(normalizer, static_cast<UChar32>(c), utf16, 2 * kMaxCompatibilityDecomposition, &error);
+  if (length <= 0 || U_FAILURE(error) || !assigned_for_nfd(c)) return 1;
+  int count = 0;
+  for (int32_t i = 0; i < length && count < limit;) {
+    UChar32 part;
+    U16_NEXT(utf16, i, length, part);
+    out[count++] = static_cast<char32_t>(part);
+  }
+  return count;
+}
+
 // Upper-case letters of Unicode 16 and 17 that ICU 72 (Unicode 15) does not
 // know; `count` letters from `first` on, each `distance` from its lower case.
 struct RecentCase {
@@ -211,20 +239,28 @@ int lower_case(char32_t c, char32_t out[2]) {
 }
 
 int canonical_decomposition(char32_t c, char32_t out[kMaxDecomposition]) {
-  out[0] = c;
-  // Below U+00C0 and among the unified ideographs nothing decomposes.
-  if (c < 0xC0 || (c >= 0x3400 && c < 0xA000) || nfd() == nullptr) return 1;
-  UChar utf16[2 * kMaxDecomposition];
-  UErrorCode error = U_ZERO_ERROR;
-  const int32_t length = unorm2_getDecomposition(nfd(), static_cast<UChar32>(c), utf16, 2 * kMaxDecomposition, &error);
-  if (length <= 0 || U_FAILURE(error) || !assigned_for_nfd(c)) return 1;
-  int count = 0;
-  for (int32_t i = 0; i < length && count < kMaxDecomposition;) {
-    UChar32 part;
-    U16_NEXT(utf16, i, length, part);
-    out[count++] = static_cast<char32_t>(part);
-  }
-  return count;
+  return decompose(nfd(), c, out, kMaxDecomposition);
+}
+
+int compatibility_decomposition(char32_t c, char32_t out[kMaxCompatibilityDecomposition]) {
+  return decompose(nfkd(), c, out, kMaxCompatibilityDecomposition);
+}
+
+char32_t canonical_composition(char32_t first, char32_t second) {
+  if (nfd() == nullptr) return 0;
+  const UChar32 composed = unorm2_composePair(nfd(), static_cast<UChar32>(first), static_cast<UChar32>(second));
+  return composed > 0 && assigned_for_nfd(static_cast<char32_t>(composed)) ? static_cast<char32_t>(composed) : 0;
+}
+
+bool is_combining_mark(char32_t c) {
+  return c >= 0x300 && (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_M_MASK) != 0 && assigned_for_nfd(c);
+}
+
+bool is_decimal_digit(char32_t c) { return category(c) == U_DECIMAL_DIGIT_NUMBER; }
+
+bool is_numeric(char32_t c) {
+  if (c < 0x80) return c >= '0' && c <= '9';
+  return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_N_MASK) != 0;
 }
 
 int combining_class(char32_t c) {

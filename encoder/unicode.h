@@ -66,6 +66,22 @@ inline constexpr int kMaxDecomposition = 4;
 // Full canonical decomposition; returns how many of `out` it is (1: `c` itself).
 int canonical_decomposition(char32_t c, char32_t out[kMaxDecomposition]);
 
+inline constexpr int kMaxCompatibilityDecomposition = 18;
+// Full compatibility decomposition; returns how many of `out` it is.
+int compatibility_decomposition(char32_t c, char32_t out[kMaxCompatibilityDecomposition]);
+
+// The character that is canonically equivalent to the two; 0: none.
+char32_t canonical_composition(char32_t first, char32_t second);
+
+// Category M*, of the version of the normalisation forms.
+bool is_combining_mark(char32_t c);
+
+// Category Nd.
+bool is_decimal_digit(char32_t c);
+
+// Category N*; equal to Rust's char::is_numeric.
+bool is_numeric(char32_t c);
+
 // Canonical combining class; 0: a starter.
 int combining_class(char32_t c);
 

@@ -182,21 +182,21 @@ TEST_F(Heads, OddTokenBelongsToTheLongerText) {
   PG_SEMANTIC_SKIP_WITHOUT(conformance_model("bert-cross-encoder-plain"));
   const std::unique_ptr<Model> model = conformance("bert-cross-encoder-plain");
   const size_t max_tokens = static_cast<size_t>(model->info().max_tokens);
-  ASSERT_EQ((max_tokens - kPairSpecialTokens) % 2, 1U);
+  ASSERT_EQ((max_tokens - 3) % 2, 1U);
   const auto words = [](size_t count, const char* word) {
     std::string text;
     for (size_t i = 0; i < count; ++i) text += word;
     return text;
   };
-  const size_t half = (max_tokens - kPairSpecialTokens) / 2;
+  const size_t half = (max_tokens - 3) / 2;
   const std::string shorter = words(500, "a ");
   const std::string longer = words(600, "b ");
   const TokenSequence first_longer = PairEncoder(model->tokenizer(), longer, max_tokens).encode(shorter);
   const TokenSequence second_longer = PairEncoder(model->tokenizer(), shorter, max_tokens).encode(longer);
   EXPECT_EQ(first_longer.ids.size(), max_tokens);
-  EXPECT_EQ(first_longer.first_segment, half + 1 + kSingleSpecialTokens);
+  EXPECT_EQ(first_longer.first_segment, half + 1 + 2);
   EXPECT_EQ(second_longer.ids.size(), max_tokens);
-  EXPECT_EQ(second_longer.first_segment, half + kSingleSpecialTokens);
+  EXPECT_EQ(second_longer.first_segment, half + 2);
 }
 
 // BERT for multiple choice has the tensors of a classifier with one label.

@@ -33,7 +33,7 @@ class TokenizerConformance : public testing::Test {
   }
 
   [[nodiscard]] OwnedTokenizer load(const std::map<std::string, std::string>& files) const {
-    Result<WordPieceConfig> config = load_tokenizer_config(MemoryReader(files));
+    Result<TokenizerConfig> config = load_tokenizer_config(MemoryReader(files));
     EXPECT_TRUE(config.is_ok()) << config.status().message() << ": " << config.status().detail();
     return make_tokenizer(config.is_ok() ? *config : tiny_config({}));
   }

@@ -64,7 +64,7 @@ TEST(Tokenizer, CleanTextDropsControlsAndKeepsOffsets) {
                       "a\tb\u2028"
                       "a"),
             "a[0,1] b[2,3] a[4,5]");
-  WordPieceConfig raw = tiny_config({"ab", "a", "b"});
+  TokenizerConfig raw = tiny_config({"ab", "a", "b"});
   raw.clean_text = false;
   const OwnedTokenizer u = make_tokenizer(raw);
   EXPECT_EQ(tokens_of(u,
@@ -78,7 +78,7 @@ TEST(Tokenizer, CleanTextDropsControlsAndKeepsOffsets) {
 }
 
 TEST(Tokenizer, IdeographsStandAlone) {
-  WordPieceConfig config = tiny_config({"中", "文", "a", "中文", "あ", "##い"});
+  TokenizerConfig config = tiny_config({"中", "文", "a", "中文", "あ", "##い"});
   const OwnedTokenizer t = make_tokenizer(config);
   EXPECT_EQ(tokens_of(t, "a中文a"), "a[0,1] 中[1,2] 文[2,3] a[3,4]");
   EXPECT_EQ(tokens_of(t, "あい"), "あ[0,1] ##い[1,2]");
@@ -96,13 +96,13 @@ TEST(Tokenizer, CaseAndAccents) {
   EXPECT_EQ(tokens_of(uncased, "ΣΣ ς"), "σ[0,1] ##σ[1,2] ς[3,4]");
   EXPECT_EQ(tokens_of(uncased, "É e\u0301 Ö"), "e[0,1] e[2,3] o[5,6]");
 
-  WordPieceConfig keep_accents = tiny_config(pieces);
+  TokenizerConfig keep_accents = tiny_config(pieces);
   keep_accents.strip_accents = false;
   const OwnedTokenizer accented = make_tokenizer(keep_accents);
   EXPECT_EQ(tokens_of(accented, "É Ö"), "é[0,1] ö[2,3]");
   EXPECT_EQ(tokens_of(accented, "İ"), "i[0,1] ##\u0307[0,1]");
 
-  WordPieceConfig cased = tiny_config(pieces);
+  TokenizerConfig cased = tiny_config(pieces);
   cased.lowercase = cased.strip_accents = false;
   EXPECT_EQ(tokens_of(make_tokenizer(cased), "É E é"), "[UNK][0,1] E[2,3] é[4,5]");
 }
@@ -131,7 +131,7 @@ TEST(Tokenizer, LongWords) {
   EXPECT_EQ(t->tokenize(accented).size(), 100u);
   const std::string megabyte(1 << 20, 'a');
   EXPECT_EQ(tokens_of(t, megabyte + " a"), "[UNK][0,1048576] a[1048577,1048578]");
-  WordPieceConfig patient = tiny_config({"a", "##a"});
+  TokenizerConfig patient = tiny_config({"a", "##a"});
   patient.max_input_chars_per_word = UINT32_MAX;
   EXPECT_EQ(make_tokenizer(patient)->tokenize(megabyte).size(), megabyte.size());
   patient.max_input_chars_per_word = 0;
@@ -165,7 +165,7 @@ TEST(Tokenizer, SpecialTokensInText) {
 }
 
 TEST(Tokenizer, AddedTokensBesideWhiteSpace) {
-  WordPieceConfig config = tiny_config({"a", "b"});
+  TokenizerConfig config = tiny_config({"a", "b"});
   AddedToken mask = config.added_tokens[4];
   mask.lstrip = true;
   config.added_tokens[4] = mask;
@@ -176,7 +176,7 @@ TEST(Tokenizer, AddedTokensBesideWhiteSpace) {
 }
 
 TEST(Tokenizer, AddedTokensAsSingleWords) {
-  WordPieceConfig config = tiny_config({"a", "foo", "##bar", "x", "##f", "##o"});
+  TokenizerConfig config = tiny_config({"a", "foo", "##bar", "x", "##f", "##o"});
   AddedToken foo = added("foo", 6);
   foo.single_word = true;
   config.added_tokens.push_back(foo);
@@ -189,7 +189,7 @@ TEST(Tokenizer, AddedTokensAsSingleWords) {
 }
 
 TEST(Tokenizer, AddedTokensInNormalisedText) {
-  WordPieceConfig config = tiny_config({"a", "b", "x", "##y"});
+  TokenizerConfig config = tiny_config({"a", "b", "x", "##y"});
   AddedToken accented = added("Éa", 9);
   accented.special = false;
   accented.normalized = true;
@@ -202,7 +202,7 @@ TEST(Tokenizer, AddedTokensInNormalisedText) {
 }
 
 TEST(Tokenizer, LongestAddedTokenWins) {
-  WordPieceConfig config = tiny_config({"a"});
+  TokenizerConfig config = tiny_config({"a"});
   config.added_tokens.push_back(added("<e", 6));
   config.added_tokens.push_back(added("<e1>", 7));
   config.added_tokens.push_back(added("<e10>", 8));
@@ -232,20 +232,20 @@ TEST(Tokenizer, VocabularyOddities) {
   EXPECT_EQ(t->tokenize("a")[0].id, 7);
   EXPECT_EQ(t->tokenize("b")[0].id, 8);
   // Without a prefix every piece continues words.
-  WordPieceConfig plain = tiny_config({"ab", "a", "b"});
+  TokenizerConfig plain = tiny_config({"ab", "a", "b"});
   plain.continuing_prefix = "";
   EXPECT_EQ(tokens_of(make_tokenizer(plain), "abab"), "ab[0,2] ab[2,4]");
 }
 
 TEST(Tokenizer, RefusesUnusableConfigurations) {
-  const auto refused = [](const WordPieceConfig& config) {
+  const auto refused = [](const TokenizerConfig& config) {
     std::vector<std::byte> tables;
     const Status status = Tokenizer::compile(config, &tables);
     EXPECT_EQ(status.code(), StatusCode::kCorrupt);
     EXPECT_FALSE(status.detail().empty());
   };
-  refused(WordPieceConfig());
-  WordPieceConfig config = tiny_config({"a"});
+  refused(TokenizerConfig());
+  TokenizerConfig config = tiny_config({"a"});
   config.unknown_token = "[NONE]";
   refused(config);
   config = tiny_config({"a"});
@@ -281,7 +281,7 @@ TEST(Tokenizer, TablesMayLieAnywhere) {
 // Whatever bytes a damaged model file holds: an error or some tokens, never a
 // read outside (the sanitizers see to that), never an id out of range.
 TEST(Tokenizer, DamagedTablesDoNoHarm) {
-  WordPieceConfig config = tiny_config({"un", "##aff", "##able", "e", "##e", "中", "[", "]"});
+  TokenizerConfig config = tiny_config({"un", "##aff", "##able", "e", "##e", "中", "[", "]"});
   AddedToken normalized = added("E1", 13);
   normalized.normalized = true;
   config.added_tokens.push_back(normalized);

@@ -45,7 +45,7 @@ struct OwnedTokenizer {
   const Tokenizer& operator*() const { return *tokenizer; }
 };
 
-inline OwnedTokenizer make_tokenizer(const WordPieceConfig& config) {
+inline OwnedTokenizer make_tokenizer(const TokenizerConfig& config) {
   OwnedTokenizer result;
   const Status compiled = Tokenizer::compile(config, &result.tables);
   EXPECT_TRUE(compiled.is_ok()) << compiled.message() << ": " << compiled.detail();
@@ -61,8 +61,8 @@ inline const std::vector<std::string>& special_token_names() {
 }
 
 // The five special tokens (ids 0 to 4), then `pieces`; special tokens are found in the text.
-inline WordPieceConfig tiny_config(const std::vector<std::string>& pieces) {
-  WordPieceConfig config;
+inline TokenizerConfig tiny_config(const std::vector<std::string>& pieces) {
+  TokenizerConfig config;
   config.vocabulary = special_token_names();
   for (size_t id = 0; id < config.vocabulary.size(); ++id) {
     AddedToken token;
