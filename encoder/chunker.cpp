@@ -254,7 +254,9 @@ class Chunker {
     chunk.byte_end = breaks_[end].left_end;
     if (chunk.byte_end <= chunk.byte_start) return true;  // white space only
     const std::string_view piece = text_.substr(chunk.byte_start, chunk.byte_end - chunk.byte_start);
-    const bool as_in_text = breaks_[start].at_space && breaks_[end].at_space;
+    // Where pieces do not tell by a prefix that they continue a word, a space before a word is part of its tokens.
+    const bool words_stand_alone = !tokenizer_.continuing_prefix().empty();
+    const bool as_in_text = words_stand_alone && breaks_[start].at_space && breaks_[end].at_space;
     const size_t tokens = as_in_text ? tokens_between(start, end) : tokenizer_.tokenize(piece).size();
     if (tokens > budget_ && !must) return false;
     chunk.tokens = static_cast<int32_t>(tokens + tokenizer_.single_frame().size());

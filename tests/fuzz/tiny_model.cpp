@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <set>
 
 #include "encoder/model.h"
 #include "tests/support/random_checkpoint.h"
@@ -12,6 +13,8 @@
 namespace pg_semantic::fuzz {
 
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr const char* kVocabulary =
     "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n##s\ncat\nse\n##man\n##tic\n.\n,\na\n##a\nb\n##b\n\xe4\xb8\xad\n";
@@ -31,10 +34,24 @@ std::vector<std::byte> compile_tiny(const std::map<std::string, std::string>& fi
 }  // namespace
 
 std::vector<std::map<std::string, std::string>> tiny_tokenizers() {
-  return {
+  std::vector<std::map<std::string, std::string>> all = {
       {{"vocab.txt", kVocabulary}},
       {{"vocab.txt", kVocabulary}, {"tokenizer_config.json", R"({"do_lower_case": false})"}},
   };
+  // Those that are compared with the published library, in the order of their names.
+  std::set<fs::path> directories;
+  for (const auto& entry : fs::directory_iterator("tests/reference/tokenizers")) {
+    if (entry.is_directory()) directories.insert(entry.path());
+  }
+  for (const fs::path& directory : directories) {
+    std::map<std::string, std::string>& files = all.emplace_back();
+    for (const auto& entry : fs::directory_iterator(directory)) {
+      if (entry.path().filename() == "expected.jsonl") continue;
+      std::ifstream file(entry.path(), std::ios::binary);
+      files[entry.path().filename()] = {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    }
+  }
+  return all;
 }
 
 std::vector<std::vector<std::byte>> tiny_model_files() {

@@ -14,7 +14,8 @@
 
 namespace pg_semantic::fuzz {
 
-// The files of a tokenizer of each kind that is supported.
+// The files of a tokenizer of each kind that is supported: small ones, and those of
+// tests/reference/tokenizers (programs run in the repository's root).
 std::vector<std::map<std::string, std::string>> tiny_tokenizers();
 
 // Compiled models of two layers: a sentence model, and one of each family and style that is

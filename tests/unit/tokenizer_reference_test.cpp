@@ -202,5 +202,23 @@ TEST(TokenizerReferenceSize, LongWords) {
   }
 }
 
+// A chunk has the tokens that its text has alone: at its beginning a word lacks the space that it had in the text.
+TEST(TokenizerReferenceChunks, CountTheirOwnTokens) {
+  for (const char* name : {"roberta", "albert", "xlm-roberta"}) {
+    const Result<OwnedTokenizer> tokenizer = open_files(files_of(name));
+    ASSERT_TRUE(tokenizer.is_ok());
+    std::string text;
+    for (int i = 0; i < 50; ++i) text += "The cat sees the river. my sister forgets 10,000 apples! hello world ";
+    const Result<std::vector<Chunk>> chunks = chunk_text(**tokenizer, text, 24, 4);
+    ASSERT_TRUE(chunks.is_ok());
+    EXPECT_GT(chunks->size(), 20u);
+    for (const Chunk& chunk : *chunks) {
+      const std::string piece = text.substr(chunk.byte_start, chunk.byte_end - chunk.byte_start);
+      EXPECT_EQ(static_cast<size_t>(chunk.tokens), (*tokenizer)->encode(piece).size()) << piece;
+      EXPECT_LE(chunk.tokens, 24) << piece;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace pg_semantic::encoder

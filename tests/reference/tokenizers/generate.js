@@ -152,6 +152,17 @@ function xlmRoberta() {
   });
 }
 
+// As CamembertConverter makes it.
+function camembert() {
+  const model = readSentencePiece('camembert/sentencepiece.bpe.model');
+  const vocab = [['<s>NOTUSED', 0], ['<pad>', 0], ['</s>NOTUSED', 0], ['<unk>', 0], ['<unk>NOTUSED', -100], ...model.pieces.slice(1).map(([text, score]) => [text, score]), ['<mask>', 0]];
+  const id = token => vocab.findIndex(([text]) => text === token);
+  const like = xlmRoberta();
+  return {...like, model: {...like.model, vocab},
+          added_tokens: ['<s>', '<pad>', '</s>', '<unk>'].map(token => added(id(token), token)).concat([added(id('<mask>'), '<mask>', {lstrip: true})]),
+          post_processor: template(['<s>:0', '$A:0', '</s>:0'], ['<s>:0', '$A:0', '</s>:0', '</s>:0', '$B:0', '</s>:0'], [['<s>', id('<s>')], ['</s>', id('</s>')]])};
+}
+
 // ---- pipelines of every part ---------------------------------------------------------------
 
 const words = [...wordCounts(line => line.match(/[\p{L}\p{M}\p{N}_]+|[^\s\p{L}\p{M}\p{N}_]+/gu)).keys()];
@@ -233,6 +244,10 @@ async function main() {
   write('albert-json/expected.jsonl', await expectations(albert(), texts));
   write('xlm-roberta/tokenizer_config.json', {tokenizer_class: 'XLMRobertaTokenizer'});
   write('xlm-roberta/expected.jsonl', await expectations(xlmRoberta(), texts));
+  fs.mkdirSync('camembert', {recursive: true});
+  fs.copyFileSync('xlm-roberta/sentencepiece.bpe.model', 'camembert/sentencepiece.bpe.model');
+  write('camembert/config.json', {model_type: 'camembert'});
+  write('camembert/expected.jsonl', await expectations(camembert(), texts));
   const some = texts.filter((text, i) => i % 2 === 0 || /[<[]/.test(text));
   for (const [name, description] of Object.entries(pipelines)) {
     write(`${name}/tokenizer.json`, description);
