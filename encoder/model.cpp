@@ -204,7 +204,8 @@ class MappedModel final : public Model {
       return {StatusCode::kUnsupported, "the model has no masked-LM head", "Its task is " + config_.task + "."};
     }
     try {
-      const std::vector<Token> tokens = tokenizer_->add_special_tokens(leading_tokens(*tokenizer_, content, token_limit()));
+      const std::vector<Token> tokens =
+          tokenizer_->add_special_tokens(leading_tokens(*tokenizer_, content, token_limit()));
       Scratch& scratch = scratch_of(0);
       PG_SEMANTIC_RETURN_IF_ERROR(forward_text(tokens, options, &scratch));
       const float* hidden = scratch.state.hidden();

@@ -77,6 +77,7 @@ std::vector<std::vector<std::byte>> tiny_model_files() {
   for (const char* config : kConfigs) {
     std::map<std::string, std::string> files = tiny_tokenizers().front();
     files["config.json"] = config;
+    files["tokenizer_config.json"] = R"({"tokenizer_class": "BertTokenizer"})";  // whatever the family's own is
     if (models.empty()) {
       files["modules.json"] = R"([{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": "1_Pooling"},
                                   {"type": "Normalize", "path": "2_Normalize"}])";
