@@ -140,7 +140,7 @@ $(unit_tests): $(unit_objects) $(encoder_objects) $(index_objects)
 # ---- benchmarks outside the server ------------------------------------------------
 
 $(patsubst %.cpp,$(BUILD)/%,$(bench_sources)): %: %.o $(call object,$(support_sources)) $(encoder_objects) $(index_objects)
-	$(CXX) -o $@ $^ -lfaiss -lrocksdb -lopenblas -lgomp -licuuc -lcrypto -lpthread -ldl
+	$(CXX) -o $@ $^ -lfaiss -lrocksdb -lopenblas -lgomp -licui18n -licuuc -lcrypto -lpthread -ldl
 
 # What tests/run/fuzz.sh links libFuzzer's entries with.
 $(BUILD)/tests/fuzz.a: $(fuzz_objects) $(encoder_objects)
