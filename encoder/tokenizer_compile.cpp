@@ -292,7 +292,12 @@ std::string normalize_text(const NormalizerOptions& options, std::string_view te
 }
 
 Status Tokenizer::compile(const TokenizerConfig& config, std::vector<std::byte>* out) {
-  return TablesBuilder(config).build(out);
+  const size_t begin = (out->size() + 7) / 8 * 8;
+  PG_SEMANTIC_RETURN_IF_ERROR(TablesBuilder(config).build(out));
+  if (!config.pipeline) return Status::ok();
+  // What a pipeline consists of is checked where it is read.
+  const Result<std::unique_ptr<Tokenizer>> opened = Tokenizer::open(std::span(*out).subspan(begin));
+  return opened ? Status::ok() : opened.status();
 }
 
 }  // namespace pg_semantic::encoder
