@@ -124,7 +124,7 @@ uninstall-worker:
 # numbers expected of them.
 reference_generators := $(wildcard tests/reference/*/checkpoints.py)
 reference_checkpoints := $(reference_generators:tests/reference/%/checkpoints.py=$(BUILD)/reference/%/made)
-$(BUILD)/reference/%/made: tests/reference/%/checkpoints.py $(wildcard tests/reference/*.py tests/reference/*/*.py)
+$(BUILD)/reference/%/made: tests/reference/%/checkpoints.py $(wildcard tests/reference/*.py tests/reference/*/*.py tests/reference/tokenizers/*/*)
 	rm -rf $(@D)
 	PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests/reference python3 $< $(@D)
 	touch $@

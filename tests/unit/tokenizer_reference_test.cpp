@@ -24,9 +24,9 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 const fs::path kFolder = "tests/reference/tokenizers";
-constexpr const char* kFileNames[] = {"tokenizer.json",         "vocab.json",  "merges.txt",
-                                      "spiece.model",           "config.json", "tokenizer_config.json",
-                                      "sentencepiece.bpe.model"};
+constexpr const char* kFileNames[] = {
+    "tokenizer.json",          "vocab.json", "merges.txt", "spiece.model", "config.json", "tokenizer_config.json",
+    "sentencepiece.bpe.model", "vocab.txt"};
 
 std::map<std::string, std::string> files_of(const std::string& name) {
   std::map<std::string, std::string> files;

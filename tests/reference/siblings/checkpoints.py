@@ -4,7 +4,8 @@
     checkpoints.py DIRECTORY
 
 makes DIRECTORY/<name>/ for each of CHECKPOINTS (variants.py): config.json,
-model.safetensors, vocab.txt, tokenizer_config.json.  The weights are
+model.safetensors, tokenizer_config.json and vocab.txt or the files of a tokenizer of
+../tokenizers.  The weights are
 pseudo-random, the same on every machine; reference.py computes from these files
 what is in expected/.  Standard library only.
 """
@@ -12,10 +13,13 @@ import array
 import json
 import os
 import random
+import shutil
 import struct
 import sys
 
-from variants import CHECKPOINTS, SPECIAL_TOKENS, vocabulary
+from variants import CHECKPOINTS, SPECIAL_TOKENS, TOKENIZERS, vocabulary
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 
 # ---- shapes: what each published class stores ------------------------------------
@@ -254,14 +258,24 @@ def write_checkpoint(directory, name, checkpoint):
     os.makedirs(root, exist_ok=True)
     write_json(os.path.join(root, "config.json"), config)
     write_safetensors(os.path.join(root, "model.safetensors"), tensors, options.get("half", False))
-    with open(os.path.join(root, "vocab.txt"), "w", encoding="utf-8") as file:
-        file.write("".join(piece + "\n" for piece in vocabulary(options["style"])))
-    tokenizer = {"do_lower_case": True, "tokenizer_class": "BertTokenizer", **SPECIAL_TOKENS[options["style"]]}
+    tokenizer = write_tokenizer(root, options)
     if options.get("model_max_length"):
         tokenizer["model_max_length"] = options["model_max_length"]
     write_json(os.path.join(root, "tokenizer_config.json"), tokenizer)
     if "pooling" in options:
         write_sentence_modules(root, config, options["pooling"])
+
+
+def write_tokenizer(root, options):
+    """Its files but tokenizer_config.json, which is returned."""
+    if "tokenizer" in options:
+        tokenizer = TOKENIZERS[options["tokenizer"]]
+        for file in tokenizer["files"]:
+            shutil.copyfile(os.path.join(FOLDER, "../tokenizers", tokenizer["folder"], file), os.path.join(root, file))
+        return dict(tokenizer["config"])
+    with open(os.path.join(root, "vocab.txt"), "w", encoding="utf-8") as file:
+        file.write("".join(piece + "\n" for piece in vocabulary(options["style"])))
+    return {"do_lower_case": True, "tokenizer_class": "BertTokenizer", **SPECIAL_TOKENS[options["style"]]}
 
 
 def write_sentence_modules(root, config, pooling):

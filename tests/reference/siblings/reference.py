@@ -6,7 +6,7 @@ form that conformance tests read (tests/unit/*_conformance_test.cpp).
     reference.py --validate DIRECTORY compares with DIRECTORY/expected, the BERT and DistilBERT
                                       examples of another reference; says what agrees
 
-Needs numpy; not run by the tests, which read the committed numbers.
+Needs numpy, and for tokenizers other than WordPiece what published.py says; not run by the tests, which read the committed numbers.
 """
 import json
 import math
@@ -16,6 +16,9 @@ import sys
 import numpy as np
 
 from encoders import ENCODERS, Weights, sequence_logits, softmax, token_logits, vocabulary_logits
+from entities import find_entities
+from published import PublishedTokenizer
+from variants import CHECKPOINTS, SPECIAL_TOKENS, TOKENIZERS
 from wordpiece import Tokenizer
 
 WORDS = "the old dog and a new cat play music in that red house by the river for all people".split()
@@ -23,6 +26,29 @@ LONG_TEXT = " ".join(WORDS[(i * i * 7 + i * 3 + i // 5) % len(WORDS)] + ("s" if 
 TEXTS = ["The old house by the river was red.", "", "x", "Playing music in the new city, they re-read 30 books!"]
 QUESTION = "Where was the red house?"
 CONTEXT = "The red house was by the river. Trains in the city are old, and the people play music at the war."
+
+
+# Scripts, white space and marks of which wordpiece.py knows nothing.
+AWKWARD_TEXTS = ["\u00c9lan: the caf\u00e9 in \u6771\u4eac\u90fd  isn't l'\u00e9t\u00e9, 10,000 \U0001f44d\U0001f3fd apples!",
+                 "  hello   world.\nthe <mask>", "\u00e9t\u00e9\u00e9 (inside) <s> na\u00efve</s> \u043d\u043e\u0432\u044b\u0439"]
+
+
+def awkward_texts(model):
+    return AWKWARD_TEXTS if isinstance(model.tokenizer, PublishedTokenizer) else []
+
+
+def awkward_contexts(model):
+    """Of one window and of several."""
+    return [*AWKWARD_TEXTS, " ".join([AWKWARD_TEXTS[0], LONG_TEXT, AWKWARD_TEXTS[2]])] if awkward_texts(model) else []
+
+
+def open_tokenizer(directory):
+    """wordpiece.py's for a vocab.txt; the library's for what variants.py says to have another."""
+    options = CHECKPOINTS.get(os.path.basename(os.path.normpath(directory)), {}).get("options", {})
+    if "tokenizer" not in options:
+        return Tokenizer(directory)
+    tokenizer = TOKENIZERS[options["tokenizer"]]
+    return PublishedTokenizer(tokenizer["library"], SPECIAL_TOKENS[tokenizer["style"]], tokenizer["prefix"])
 
 
 class Model:
@@ -36,7 +62,7 @@ class Model:
 
         self.config = read("config.json")
         self.weights = Weights(directory, self.config)
-        self.tokenizer = Tokenizer(directory)
+        self.tokenizer = open_tokenizer(directory)
         self.architecture = self.config["architectures"][0]
         self.max_tokens = read("sentence_bert_config.json").get("max_seq_length") or self._default_length()
         self.modules = read("modules.json")
@@ -53,21 +79,11 @@ class Model:
             positions -= 2
         return min(self.tokenizer.model_max_length or positions, positions)
 
-    def tokens(self, text):
-        return self.tokenizer.tokenize(text)[:self.max_tokens - 2]
-
     def single(self, text):
-        ids = [self.tokenizer.cls] + [token[0] for token in self.tokens(text)] + [self.tokenizer.sep]
-        return ids, [0] * len(ids)
+        return self.tokenizer.single(text, self.max_tokens)
 
     def pair(self, first, second):
-        first, second = ([token[0] for token in self.tokenizer.tokenize(text)] for text in (first, second))
-        ids = [self.tokenizer.cls] + first + [self.tokenizer.sep]
-        types = [0] * len(ids) + [1] * (len(second) + 1)
-        ids += second + [self.tokenizer.sep]
-        if len(ids) > self.max_tokens:
-            raise OverflowError("a pair that has to be cut")
-        return ids, types
+        return self.tokenizer.pair(first, second, self.max_tokens)
 
     def hidden(self, sequence):
         return ENCODERS[self.config["model_type"]](self.config, self.weights, *sequence)
@@ -98,16 +114,11 @@ class Model:
         logits = [sequence_logits(self.config, self.weights, self.hidden(self.pair(prompt, c)))[0] for c in choices]
         return sorted(([i + 1, float(s)] for i, s in enumerate(softmax(np.array(logits)))), key=lambda entry: -entry[1])
 
-    def entities(self, text):
-        """Token by token: aggregation "none"."""
-        scores = softmax(token_logits(self.config, self.weights, self.hidden(self.single(text))))[1:-1]
-        found = []
-        for (token, start, end, _), row in zip(self.tokens(text), scores):
-            best = int(row.argmax())
-            if self.labels[best] != "O":
-                found.append({"entity": self.labels[best], "score": float(row[best]),
-                              "word": self.tokenizer.pieces[token], "char_start": start, "char_end": end})
-        return found
+    def entities(self, text, aggregation):
+        sequence = self.single(text)
+        scores = softmax(token_logits(self.config, self.weights, self.hidden(sequence)))
+        offsets = self.tokenizer.offsets(text, self.max_tokens)
+        return find_entities(self.tokenizer, self.labels, text, sequence[0], offsets, scores, aggregation)
 
     def fill_mask(self, text, top_k):
         ids, types = self.single(text)
@@ -121,25 +132,23 @@ class Model:
         return tokens
 
     def answer(self, question, context, top_k, max_answer_tokens):
-        """The question-answering pipeline, for a context that fits into one window."""
-        ids, types = self.pair(question, context)
-        logits = token_logits(self.config, self.weights, self.hidden((ids, types)))
-        tokens = self.tokenizer.tokenize(context)
-        first = len(ids) - 1 - len(tokens)
-        start, end = (softmax(logits[[0, *range(first, len(ids) - 1)], i])[1:] for i in (0, 1))
-        spans = sorted(((start[i] * end[j], i, j) for i in range(len(tokens))
-                        for j in range(i, min(i + max_answer_tokens, len(tokens)))), key=lambda span: -span[0])
-        answers = {}
-        for score, i, j in spans[:2 * top_k + 10]:
-            while tokens[i][3]:
-                i -= 1
-            while j + 1 < len(tokens) and tokens[j + 1][3]:
-                j += 1
-            text = context[tokens[i][1]:tokens[j][2]]
-            known = answers.setdefault(text.lower(), {"answer": text, "score": 0.0, "char_start": tokens[i][1],
-                                                      "char_end": tokens[j][2]})
-            known["score"] += float(score)
-        return sorted(answers.values(), key=lambda a: -a["score"])[:top_k]
+        """The question-answering pipeline; also how many windows it took."""
+        length = min(self.max_tokens, 384)
+        answers, windows = {}, 0
+        for sequence, tokens in self.tokenizer.windows(question, context, length, min(length // 2, 128)):
+            logits = token_logits(self.config, self.weights, self.hidden(sequence))
+            windows += 1
+            read = [0, *(place for place, _, _ in tokens)]  # [CLS] takes its share, but is no answer
+            start, end = (softmax(logits[read, i])[1:] for i in (0, 1))
+            spans = sorted(((start[i] * end[j], i, j) for i in range(len(tokens))
+                            for j in range(i, min(i + max_answer_tokens, len(tokens)))), key=lambda span: -span[0])
+            for score, i, j in spans[:2 * top_k + 10]:
+                first, last = tokens[i][1], tokens[j][2]
+                text = context[first:last]
+                known = answers.setdefault(text.lower(), {"answer": text, "score": 0.0, "char_start": first,
+                                                          "char_end": last})
+                known["score"] += float(score)
+        return sorted(answers.values(), key=lambda a: -a["score"])[:top_k], windows
 
 
 # ---- expected/*.json --------------------------------------------------------------
@@ -170,17 +179,18 @@ def describe_embeddings(model, expected):
     pad, mask = model.tokenizer.pad_token, model.tokenizer.mask_token
     marked = f"a {pad} dog {pad}{pad} and {mask} cats"
     whole = expected["task"] == "embedding"
-    texts = TEXTS + [LONG_TEXT, marked] if whole else TEXTS[:1]
+    texts = (TEXTS + [LONG_TEXT, marked] if whole else TEXTS[:1]) + awkward_texts(model)
     expected["embed"] = [{"text": text, "prompt": None, "embedding": model.embed(text)} for text in texts]
     expected["token_embeddings"] = []
     for text in [TEXTS[3], marked] if whole else []:
         ids, types = model.single(text)
         expected["token_embeddings"].append({"text": text, "tokens": [model.tokenizer.pieces[i] for i in ids],
                                              "embeddings": model.hidden((ids, types))})
-    tokens = model.tokenizer.tokenize(marked)
-    ids = [model.tokenizer.cls, *(token[0] for token in tokens), model.tokenizer.sep]
-    expected["tokenize"] = [{"text": marked, "ids": ids, "tokens": [model.tokenizer.pieces[i] for i in ids],
-                             "offsets": [None, *([token[1], token[2]] for token in tokens), None]}]
+    expected["tokenize"] = []
+    for text in [marked, *awkward_texts(model)]:
+        ids = model.tokenizer.single(text)[0]
+        expected["tokenize"].append({"text": text, "ids": ids, "tokens": [model.tokenizer.pieces[i] for i in ids],
+                                     "offsets": model.tokenizer.offsets(text)})
 
 
 def describe_head(model, expected):
@@ -188,7 +198,9 @@ def describe_head(model, expected):
     if task == "sequence-classification":
         expected["labels"] = model.labels
         expected["classify"] = [{"text": text, "pair": pair, "labels": model.classify(text, pair)}
-                                for text, pair in [(TEXTS[0], None), ("", None), (TEXTS[0], TEXTS[3])]]
+                                for text, pair in [(TEXTS[0], None), ("", None), (TEXTS[0], TEXTS[3]),
+                                                   *((text, TEXTS[0]) for text in awkward_texts(model)),
+                                                   *((text, LONG_TEXT) for text in awkward_texts(model))]]
         if len(model.labels) == 1:
             documents = [TEXTS[0], TEXTS[3], "music", "", "The dog and the cat are in the house."]
             scores = model.rerank(QUESTION, documents)
@@ -196,14 +208,22 @@ def describe_head(model, expected):
                                   for k in (None, 2)]
     elif task == "token-classification":
         expected["labels"] = model.labels
-        expected["entities"] = [{"text": text, "aggregation": "none", "entities": model.entities(text)}
-                                for text in (TEXTS[0], TEXTS[3])]
+        aggregations = ["none", "simple", "first", "average", "max"] if awkward_texts(model) else ["none"]
+        expected["entities"] = [{"text": text, "aggregation": aggregation, "entities": model.entities(text, aggregation)}
+                                for text in (TEXTS[0], TEXTS[3], *awkward_texts(model)) for aggregation in aggregations]
     elif task == "question-answering":
-        expected["answer"] = [{"question": QUESTION, "context": CONTEXT, "top_k": 3, "max_answer_tokens": tokens,
-                               "windows": 1, "answers": model.answer(QUESTION, CONTEXT, 3, tokens)} for tokens in (15, 4)]
+        expected["answer"] = []
+        for context in [CONTEXT, *awkward_contexts(model)]:
+            for max_answer_tokens in (15, 4):
+                answers, windows = model.answer(QUESTION, context, 3, max_answer_tokens)
+                expected["answer"].append({"question": QUESTION, "context": context, "top_k": 3,
+                                           "max_answer_tokens": max_answer_tokens, "windows": windows,
+                                           "answers": answers})
     elif task == "fill-mask":
-        text = f"The old {model.tokenizer.mask_token} was by the river"
-        expected["fill_mask"] = [{"text": text, "top_k": 7, "tokens": model.fill_mask(text, 7)}]
+        texts = [f"The old {model.tokenizer.mask_token} was by the river"]
+        texts += [f"{text} {model.tokenizer.mask_token}!" for text in awkward_texts(model)
+                  if model.tokenizer.mask_token not in text]
+        expected["fill_mask"] = [{"text": text, "top_k": 7, "tokens": model.fill_mask(text, 7)} for text in texts]
     elif task == "multiple-choice":
         choices = ["music", "a house by the river", "x"]
         expected["choose"] = [{"prompt": TEXTS[0], "choices": choices, "scores": model.choose(TEXTS[0], choices)}]

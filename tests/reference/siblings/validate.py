@@ -24,8 +24,7 @@ def entry_agrees(model, key, entry):
     if not texts.isascii() or "\\u00" in texts:  # control characters, which BERT's tokenizer drops
         return None
     if key == "tokenize":
-        ids = [model.tokenizer.cls, *(t[0] for t in model.tokenizer.tokenize(entry["text"])), model.tokenizer.sep]
-        return ids == entry["ids"]
+        return model.tokenizer.single(entry["text"])[0] == entry["ids"]
     if key == "embed":
         return close(model.embed(entry["text"]), entry["embedding"], 1e-7) if entry["prompt"] is None else None
     if key == "token_embeddings":
@@ -36,13 +35,13 @@ def entry_agrees(model, key, entry):
         return rankings_agree(model.rerank(entry["query"], entry["documents"])[:entry["top_k"]], entry["scores"])
     if key == "choose":
         return rankings_agree(model.choose(entry["prompt"], entry["choices"]), entry["scores"])
-    if key == "entities" and entry["aggregation"] == "none":
-        found = model.entities(entry["text"])
+    if key == "entities":
+        found = model.entities(entry["text"], entry["aggregation"])
         scores = [[e["score"] for e in entities] for entities in (found, entry["entities"])]
         return close(*scores, 1e-7) and all(
             {**a, "score": 0} == {**b, "score": 0} for a, b in zip(found, entry["entities"]))
     if key == "answer" and entry["windows"] == 1:
-        found = model.answer(entry["question"], entry["context"], entry["top_k"], entry["max_answer_tokens"])
+        found, _ = model.answer(entry["question"], entry["context"], entry["top_k"], entry["max_answer_tokens"])
         return rankings_agree([[[a["answer"], a["char_start"]], a["score"]] for a in found],
                               [[[a["answer"], a["char_start"]], a["score"]] for a in entry["answers"]])
     if key == "fill_mask":

@@ -3,7 +3,8 @@
 Options: style (of the vocabulary's special tokens), prefix (False: the encoder
 alone, as AutoModel saves it), tied (False: the projection to the vocabulary has
 weights of its own), half (F16), old_names (gamma and beta), unused (tensors that
-nothing reads), pooling (a sentence-transformers model), model_max_length.
+nothing reads), pooling (a sentence-transformers model), model_max_length, tokenizer
+(one of TOKENIZERS; else WordPiece with a vocab.txt).
 """
 
 SPECIAL_TOKENS = {
@@ -23,6 +24,35 @@ def vocabulary(style):
     return (list(SPECIAL_TOKENS[style].values()) + list(".,?!-'()") + letters + ["##" + x for x in letters] + WORDS)
 
 
+# Of ../tokenizers: the folder and its files, what tokenizer_config.json says, how many
+# tokens there are, the description of the same in generate.js, the special tokens'
+# style, how pieces that continue a word begin.
+def tokenizer_of(folder, files, config, size, library=None, style="roberta", prefix=""):
+    return {"folder": folder, "files": files, "config": config, "size": size, "library": library or folder,
+            "style": style, "prefix": prefix}
+
+
+SPECIAL_TOKENS["albert"] = {**SPECIAL_TOKENS["bert"], "pad_token": "<pad>", "unk_token": "<unk>"}
+SPECIAL_TOKENS["mpnet"] = {**SPECIAL_TOKENS["roberta"], "unk_token": "[UNK]"}
+
+TOKENIZERS = {
+    "roberta": tokenizer_of("roberta", ["vocab.json", "merges.txt"], {"tokenizer_class": "RobertaTokenizer"}, 411),
+    # The class puts no space before texts whatever tokenizer.json says, unless it is told to.
+    "roberta-json": tokenizer_of("roberta-prefix", ["tokenizer.json"], {"tokenizer_class": "RobertaTokenizerFast"}, 411,
+                                 library="roberta"),
+    "roberta-prefix": tokenizer_of("roberta-prefix", ["tokenizer.json"],
+                                   {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True}, 411),
+    "xlm-roberta": tokenizer_of("xlm-roberta", ["sentencepiece.bpe.model"], {"tokenizer_class": "XLMRobertaTokenizer"},
+                                104),
+    "camembert": tokenizer_of("camembert", ["sentencepiece.bpe.model"], {}, 107),
+    "albert": tokenizer_of("albert", ["spiece.model"], {"tokenizer_class": "AlbertTokenizer"}, 107, style="albert"),
+    "albert-json": tokenizer_of("albert-json", ["tokenizer.json"], {"tokenizer_class": "AlbertTokenizerFast"}, 107,
+                                style="albert"),
+    "mpnet": tokenizer_of("mpnet", ["vocab.txt"], {"tokenizer_class": "MPNetTokenizer"}, 161, style="mpnet", prefix="##"),
+    "mpnet-json": tokenizer_of("mpnet-json", ["tokenizer.json"], {"tokenizer_class": "MPNetTokenizer"}, 161, style="mpnet",
+                               prefix="##"),
+}
+
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 CHECKPOINTS = {}
 
@@ -31,7 +61,8 @@ def add(name, family, architecture, config, changes=None, **options):
     style = "roberta" if "padding" in options or family in ("roberta", "xlm-roberta", "camembert", "mpnet") else "bert"
     options = {"style": style, **options}
     options.pop("padding", None)
-    config = {"architectures": [architecture], "model_type": family, "vocab_size": len(vocabulary(style)),
+    size = TOKENIZERS[options["tokenizer"]]["size"] if "tokenizer" in options else len(vocabulary(style))
+    config = {"architectures": [architecture], "model_type": family, "vocab_size": size,
               **config, **(changes or {})}
     if config["vocab_size"] is None:  # rows that no token has
         config["vocab_size"] = len(vocabulary(style)) + 5
@@ -40,8 +71,8 @@ def add(name, family, architecture, config, changes=None, **options):
     CHECKPOINTS[name] = {"config": config, "options": options}
 
 
-def add_heads(name, family, classes, config, changes=None):
-    """A checkpoint for each head that the family's classes have."""
+def add_heads(name, family, classes, config, changes=None, tokenizers=None):
+    """A checkpoint for each head that the family's classes have; with `tokenizers`, for those that it names."""
     three = {"id2label": {"0": "low", "1": "middle", "2": "high"}}
     one = {"id2label": {"0": "LABEL_0"}}
     for kind, suffix, more, options in [
@@ -52,6 +83,10 @@ def add_heads(name, family, classes, config, changes=None):
             ("choice", "ForMultipleChoice", {}, {}),
             ("mlm", "ForMaskedLM", {}, {}),
             ("mlm-untied", "ForMaskedLM", {}, {"tied": False})]:
+        if tokenizers is not None:
+            if kind not in tokenizers:
+                continue
+            options = {**options, "tokenizer": tokenizers[kind]}
         add(f"{name}-{kind}", family, classes + suffix, config, {**(changes or {}), **more}, **options)
 
 
@@ -134,3 +169,27 @@ add("mobilebert-words-as-wide", "mobilebert", "MobileBertForMaskedLM", MOBILEBER
 add("mobilebert-classify-plain", "mobilebert", "MobileBertForSequenceClassification", MOBILEBERT,
     {"classifier_activation": False, "id2label": {"0": "no", "1": "yes"}})
 add_heads("mobilebert", "mobilebert", "MobileBert", MOBILEBERT, {"normalization_type": "layer_norm"})
+
+# ---- with the tokenizers that the families are published with --------------------
+
+add("tokenizer-roberta", "roberta", "RobertaModel", ROBERTA, tokenizer="roberta")
+add("tokenizer-distilroberta-sentences", "roberta", "RobertaModel", ROBERTA, pooling="mean", tokenizer="roberta-json")
+add("tokenizer-xlm-roberta-sentences", "xlm-roberta", "XLMRobertaModel", ROBERTA, pooling="mean",
+    tokenizer="xlm-roberta")
+add("tokenizer-camembert", "camembert", "CamembertModel", ROBERTA, tokenizer="camembert")
+add("tokenizer-albert", "albert", "AlbertModel", ALBERT, tokenizer="albert")
+add("tokenizer-mpnet-sentences", "mpnet", "MPNetModel", MPNET, pooling="mean", tokenizer="mpnet-json")
+
+for _name, _family, _classes, _config, _tokenizers in [
+        ("tokenizer-roberta", "roberta", "Roberta", ROBERTA,
+         {"classify": "roberta", "rerank": "roberta-json", "ner": "roberta", "qa": "roberta-json", "mlm": "roberta"}),
+        ("tokenizer-roberta-prefix", "roberta", "Roberta", ROBERTA, {"ner": "roberta-prefix", "mlm": "roberta-prefix"}),
+        ("tokenizer-xlm-roberta", "xlm-roberta", "XLMRoberta", ROBERTA,
+         {"classify": "xlm-roberta", "ner": "xlm-roberta", "qa": "xlm-roberta"}),
+        ("tokenizer-camembert", "camembert", "Camembert", ROBERTA, {"mlm": "camembert"}),
+        ("tokenizer-albert", "albert", "Albert", ALBERT,
+         {"classify": "albert", "rerank": "albert-json", "ner": "albert-json", "qa": "albert", "mlm": "albert"}),
+        ("tokenizer-albert-json", "albert", "Albert", ALBERT, {"mlm": "albert-json"}),
+        ("tokenizer-mpnet", "mpnet", "MPNet", MPNET,
+         {"classify": "mpnet", "rerank": "mpnet-json", "ner": "mpnet-json", "qa": "mpnet", "mlm": "mpnet"})]:
+    add_heads(_name, _family, _classes, _config, tokenizers=_tokenizers)

@@ -7,6 +7,8 @@ import string
 
 
 class Tokenizer:
+    continuing_prefix = "##"
+
     def __init__(self, directory):
         with open(os.path.join(directory, "vocab.txt"), encoding="utf-8") as file:
             self.pieces = file.read().split("\n")[:-1]
@@ -21,6 +23,41 @@ class Tokenizer:
         self.mask_token = named["mask"]
         self.pad_token = named["pad"]
         self._special_pattern = re.compile("|".join(re.escape(piece) for piece in self.special))
+
+    def single(self, text, length=None):
+        """Ids and types of at most `length` tokens."""
+        ids = [token[0] for token in self.tokenize(text)]
+        ids = [self.cls] + (ids if length is None else ids[:length - 2]) + [self.sep]
+        return ids, [0] * len(ids)
+
+    def pair(self, first, second, length):
+        first, second = ([token[0] for token in self.tokenize(text)] for text in (first, second))
+        ids = [self.cls] + first + [self.sep]
+        types = [0] * len(ids) + [1] * (len(second) + 1)
+        ids += second + [self.sep]
+        if len(ids) > length:
+            raise OverflowError("a pair that has to be cut")
+        return ids, types
+
+    def offsets(self, text, length=None):
+        """Of each token; None for the special tokens around the text."""
+        offsets = [[start, end] for _, start, end, _ in self.tokenize(text)]
+        return [None] + (offsets if length is None else offsets[:length - 2]) + [None]
+
+    def windows(self, question, context, length, _):
+        """The one that a short context has: (ids, types), and of each of the context's tokens its place,
+        and where its word begins and ends."""
+        sequence = self.pair(question, context, length)
+        tokens = self.tokenize(context)
+        place = len(sequence[0]) - 1 - len(tokens)
+        words = []
+        for _, start, end, continues in tokens:
+            if continues:
+                words[-1][1] = end
+                words.append(words[-1])
+            else:
+                words.append([start, end])
+        yield sequence, [(place + i, *word) for i, word in enumerate(words)]
 
     def tokenize(self, text):
         """[(id, start, end, continues its word)], without the added special tokens."""
@@ -57,9 +94,13 @@ class Tokenizer:
         return tokens
 
     def decode(self, ids):
+        return self.decode_tokens([self.pieces[i] for i in ids])
+
+    @staticmethod
+    def decode_tokens(tokens):
         """As the WordPiece decoder, which cleans up the space before punctuation token by token."""
         text = ""
-        for token in (self.pieces[i] for i in ids):
+        for token in tokens:
             if text and token.startswith("##"):
                 text += token[2:]
             elif text and token not in (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re"):

@@ -163,6 +163,22 @@ function camembert() {
           post_processor: template(['<s>:0', '$A:0', '</s>:0'], ['<s>:0', '$A:0', '</s>:0', '</s>:0', '$B:0', '</s>:0'], [['<s>', id('<s>')], ['</s>', id('</s>')]])};
 }
 
+// ---- MPNet -----------------------------------------------------------------------------
+
+const mpnetPieces = [...new Set(['<s>', '<pad>', '</s>', '<unk>', '[UNK]', ...[...'.,?!-\'()"<>/«»¿¡€½', ...'abcdefghijklmnopqrstuvwxyz0123456789ßœµ東京都次γδ'].flatMap(c => [c, '##' + c]),
+                     ...'the a of and to in was for his new old city river people music house red dog cat book hello world sister apples ##ing ##ed ##er ##s ##llo strasse cafe'.split(' '), '<mask>'])];
+
+// As MPNetConverter makes it; the files that are published have RobertaProcessing, which does the same to ids.
+function mpnet(postProcessor) {
+  const vocab = Object.fromEntries(mpnetPieces.map((token, id) => [token, id]));
+  return document({
+    added_tokens: ['<s>', '<pad>', '</s>', '[UNK]'].map(token => added(vocab[token], token)).concat([added(vocab['<mask>'], '<mask>', {lstrip: true})]),
+    normalizer: {type: 'BertNormalizer', clean_text: true, handle_chinese_chars: true, strip_accents: null, lowercase: true}, pre_tokenizer: {type: 'BertPreTokenizer'},
+    post_processor: postProcessor, decoder: {type: 'WordPiece', prefix: '##', cleanup: true}, model: {type: 'WordPiece', unk_token: '[UNK]', continuing_subword_prefix: '##', max_input_chars_per_word: 100, vocab},
+  });
+}
+const mpnetTemplate = template(['<s>:0', '$A:0', '</s>:0'], ['<s>:0', '$A:0', '</s>:0', '</s>:0', '$B:1', '</s>:1'], [['<s>', 0], ['</s>', 2]]);
+
 // ---- pipelines of every part ---------------------------------------------------------------
 
 const words = [...wordCounts(line => line.match(/[\p{L}\p{M}\p{N}_]+|[^\s\p{L}\p{M}\p{N}_]+/gu)).keys()];
@@ -248,6 +264,12 @@ async function main() {
   fs.copyFileSync('xlm-roberta/sentencepiece.bpe.model', 'camembert/sentencepiece.bpe.model');
   write('camembert/config.json', {model_type: 'camembert'});
   write('camembert/expected.jsonl', await expectations(camembert(), texts));
+  write('mpnet/vocab.txt', mpnetPieces.join('\n') + '\n');
+  write('mpnet/tokenizer_config.json', {tokenizer_class: 'MPNetTokenizer', do_lower_case: true});
+  write('mpnet/expected.jsonl', await expectations(mpnet(mpnetTemplate), texts));
+  write('mpnet-json/tokenizer.json', mpnet(robertaProcessing(false)));
+  write('mpnet-json/tokenizer_config.json', {tokenizer_class: 'MPNetTokenizer', do_lower_case: true, strip_accents: null, tokenize_chinese_chars: true});
+  write('mpnet-json/expected.jsonl', await expectations(mpnet(robertaProcessing(false)), texts));
   const some = texts.filter((text, i) => i % 2 === 0 || /[<[]/.test(text));
   for (const [name, description] of Object.entries(pipelines)) {
     write(`${name}/tokenizer.json`, description);
@@ -261,4 +283,11 @@ async function main() {
   }
 }
 
-main();
+// What transformers makes of each folder's files, for tests of whole checkpoints.
+const families = {
+  'roberta': () => roberta(false), 'roberta-prefix': () => roberta(true), 'xlm-roberta': xlmRoberta, camembert, albert,
+  'albert-json': albert, 'mpnet': () => mpnet(mpnetTemplate), 'mpnet-json': () => mpnet(robertaProcessing(false)),
+};
+module.exports = {families};
+
+if (require.main === module) main();
