@@ -182,7 +182,8 @@ add("tokenizer-mpnet-sentences", "mpnet", "MPNetModel", MPNET, pooling="mean", t
 
 for _name, _family, _classes, _config, _tokenizers in [
         ("tokenizer-roberta", "roberta", "Roberta", ROBERTA,
-         {"classify": "roberta", "rerank": "roberta-json", "ner": "roberta", "qa": "roberta-json", "mlm": "roberta"}),
+         {"classify": "roberta", "rerank": "roberta-json", "qa": "roberta-json", "mlm": "roberta"}),
+        ("tokenizer-distilroberta", "roberta", "Roberta", {**ROBERTA, "num_hidden_layers": 1}, {"ner": "roberta"}),
         ("tokenizer-roberta-prefix", "roberta", "Roberta", ROBERTA, {"ner": "roberta-prefix", "mlm": "roberta-prefix"}),
         ("tokenizer-xlm-roberta", "xlm-roberta", "XLMRoberta", ROBERTA,
          {"classify": "xlm-roberta", "ner": "xlm-roberta", "qa": "xlm-roberta"}),
