@@ -106,6 +106,15 @@ class Model:
         scores = self.label_scores(self.pair(text, pair) if pair is not None else self.single(text))
         return sorted(([label, float(s)] for label, s in zip(self.labels, scores)), key=lambda entry: -entry[1])
 
+    def zero_shot(self, text, labels, template, multi_label):
+        """The zero-shot pipeline, for which the entailment's label is the last."""
+        logits = np.array([
+            sequence_logits(self.config, self.weights, self.hidden(self.tokenizer.pair(
+                text, template.replace("{}", label), self.max_tokens, "OnlyFirst"))) for label in labels])
+        multi = multi_label or len(labels) == 1
+        scores = softmax(logits[:, [0, -1]])[:, 1] if multi else softmax(logits[:, -1])
+        return sorted(([label, float(s)] for label, s in zip(labels, scores)), key=lambda entry: -entry[1])
+
     def rerank(self, query, documents):
         scores = [float(self.label_scores(self.pair(query, document))[0]) for document in documents]
         return sorted(([i + 1, score] for i, score in enumerate(scores)), key=lambda entry: -entry[1])
@@ -201,6 +210,13 @@ def describe_head(model, expected):
                                 for text, pair in [(TEXTS[0], None), ("", None), (TEXTS[0], TEXTS[3]),
                                                    *((text, TEXTS[0]) for text in awkward_texts(model)),
                                                    *((text, LONG_TEXT) for text in awkward_texts(model))]]
+        if model.labels[-1] == "ENTAILMENT":
+            expected["zero_shot"] = [
+                {"text": text, "labels": labels, "template": template, "multi_label": multi,
+                 "scores": model.zero_shot(text, labels, template, multi)}
+                for text in (TEXTS[0], LONG_TEXT, *awkward_texts(model))
+                for labels in (["music", "caf\u00e9 \u6771\u4eac", "  the river"], ["war"])
+                for template, multi in (("This example is {}.", False), ("{}", True))]
         if len(model.labels) == 1:
             documents = [TEXTS[0], TEXTS[3], "music", "", "The dog and the cat are in the house."]
             scores = model.rerank(QUESTION, documents)

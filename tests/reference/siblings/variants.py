@@ -179,6 +179,8 @@ add("tokenizer-xlm-roberta-sentences", "xlm-roberta", "XLMRobertaModel", ROBERTA
 add("tokenizer-camembert", "camembert", "CamembertModel", ROBERTA, tokenizer="camembert")
 add("tokenizer-albert", "albert", "AlbertModel", ALBERT, tokenizer="albert")
 add("tokenizer-mpnet-sentences", "mpnet", "MPNetModel", MPNET, pooling="mean", tokenizer="mpnet-json")
+add("tokenizer-roberta-nli", "roberta", "RobertaForSequenceClassification", ROBERTA,
+    {"id2label": {"0": "CONTRADICTION", "1": "NEUTRAL", "2": "ENTAILMENT"}}, tokenizer="roberta-json")
 
 for _name, _family, _classes, _config, _tokenizers in [
         ("tokenizer-roberta", "roberta", "Roberta", ROBERTA,
