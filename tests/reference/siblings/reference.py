@@ -6,7 +6,9 @@ form that conformance tests read (tests/unit/*_conformance_test.cpp).
     reference.py --validate DIRECTORY compares with DIRECTORY/expected, the BERT and DistilBERT
                                       examples of another reference; says what agrees
 
-Needs numpy, and for tokenizers other than WordPiece what published.py says; not run by the tests, which read the committed numbers.
+Needs numpy, and for tokenizers other than WordPiece node with npm's tokenizers 0.23.2
+(npm install tokenizers@0.23.2; NODE_PATH names its node_modules).  Not run by the
+tests, which read the committed numbers.
 """
 import json
 import math
