@@ -17,8 +17,8 @@ function open(name) {
 }
 
 const describe = encoding => ({
-  ids: encoding.getIds(), types: encoding.getTypeIds(), offsets: encoding.getOffsets(), sequences: encoding.getSequenceIds(),
-  words: encoding.getWordIds(), special: encoding.getSpecialTokensMask(),
+  ids: encoding.getIds(), types: encoding.getTypeIds(), offsets: encoding.getOffsets(),
+  sequences: encoding.getSequenceIds(), words: encoding.getWordIds(), special: encoding.getSpecialTokensMask(),
 });
 
 const calls = {

@@ -32,7 +32,8 @@ CONTEXT = "The red house was by the river. Trains in the city are old, and the p
 
 # Scripts, white space and marks of which wordpiece.py knows nothing.
 AWKWARD_TEXTS = ["\u00c9lan: the caf\u00e9 in \u6771\u4eac\u90fd  isn't l'\u00e9t\u00e9, 10,000 \U0001f44d\U0001f3fd apples!",
-                 "  hello   world.\nthe <mask>", "\u00e9t\u00e9\u00e9 (inside) <s> na\u00efve</s> \u043d\u043e\u0432\u044b\u0439"]
+                 "  hello   world.\nthe <mask>",
+                 "\u00e9t\u00e9\u00e9 (inside) <s> na\u00efve</s> \u043d\u043e\u0432\u044b\u0439"]
 
 
 def awkward_texts(model):
@@ -227,7 +228,8 @@ def describe_head(model, expected):
     elif task == "token-classification":
         expected["labels"] = model.labels
         aggregations = ["none", "simple", "first", "average", "max"] if awkward_texts(model) else ["none"]
-        expected["entities"] = [{"text": text, "aggregation": aggregation, "entities": model.entities(text, aggregation)}
+        expected["entities"] = [{"text": text, "aggregation": aggregation,
+                                 "entities": model.entities(text, aggregation)}
                                 for text in (TEXTS[0], TEXTS[3], *awkward_texts(model)) for aggregation in aggregations]
     elif task == "question-answering":
         expected["answer"] = []
