@@ -292,7 +292,7 @@ async function main() {
 // What transformers makes of each folder's files, for tests of whole checkpoints.
 const families = {
   'roberta': () => roberta(false), 'roberta-prefix': () => roberta(true), 'xlm-roberta': xlmRoberta, camembert, albert,
-  'albert-json': albert, 'mpnet': () => mpnet(mpnetTemplate), 'mpnet-json': () => mpnet(robertaProcessing(false)),
+  'xlm-roberta-json-early': () => pipelines['xlm-roberta-json-early'], 'albert-json': albert, 'mpnet': () => mpnet(mpnetTemplate), 'mpnet-json': () => mpnet(robertaProcessing(false)),
 };
 module.exports = {families};
 
