@@ -17,8 +17,8 @@ function open(name) {
 }
 
 const describe = encoding => ({
-  ids: encoding.getIds(), types: encoding.getTypeIds(), offsets: encoding.getOffsets(), sequences: encoding.getSequenceIds(),
-  words: encoding.getWordIds(), special: encoding.getSpecialTokensMask(),
+  ids: encoding.getIds(), types: encoding.getTypeIds(), offsets: encoding.getOffsets(),
+  sequences: encoding.getSequenceIds(), words: encoding.getWordIds(), special: encoding.getSpecialTokensMask(),
 });
 
 const calls = {
@@ -27,9 +27,9 @@ const calls = {
   decode_tokens: (tokenizer, tokens) => tokenizer.getDecoder().decode(tokens),
   // Of one text or two, together of `length` tokens at most.  (What overflows is no use: of a
   // long text, this version makes no more tokens than `length`.)
-  async encode(tokenizer, text, pair, length) {
+  async encode(tokenizer, text, pair, length, strategy) {
     if (length === null) tokenizer.disableTruncation();
-    else tokenizer.setTruncation(length, {strategy: 'LongestFirst', stride: 0, direction: 'right'});
+    else tokenizer.setTruncation(length, {strategy, stride: 0, direction: 'right'});
     return describe(await tokenizer.encode(text, pair));
   },
 };

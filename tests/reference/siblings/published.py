@@ -41,15 +41,15 @@ class PublishedTokenizer:
     def _ask(self, call, *arguments):
         return LIBRARY.ask(self.name, call, *arguments)
 
-    def _encode(self, text, pair=None, length=None):
-        return self._ask("encode", text, pair, length)
+    def _encode(self, text, pair=None, length=None, strategy="LongestFirst"):
+        return self._ask("encode", text, pair, length, strategy)
 
     def single(self, text, length=None):
         encoding = self._encode(text, None, length)
         return encoding["ids"], encoding["types"]
 
-    def pair(self, first, second, length):
-        encoding = self._encode(first, second, length)
+    def pair(self, first, second, length, strategy="LongestFirst"):
+        encoding = self._encode(first, second, length, strategy)
         return encoding["ids"], encoding["types"]
 
     def offsets(self, text, length=None):

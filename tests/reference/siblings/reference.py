@@ -6,7 +6,9 @@ form that conformance tests read (tests/unit/*_conformance_test.cpp).
     reference.py --validate DIRECTORY compares with DIRECTORY/expected, the BERT and DistilBERT
                                       examples of another reference; says what agrees
 
-Needs numpy, and for tokenizers other than WordPiece what published.py says; not run by the tests, which read the committed numbers.
+Needs numpy, and for tokenizers other than WordPiece node with npm's tokenizers 0.23.2
+(npm install tokenizers@0.23.2; NODE_PATH names its node_modules).  Not run by the
+tests, which read the committed numbers.
 """
 import json
 import math
@@ -30,7 +32,8 @@ CONTEXT = "The red house was by the river. Trains in the city are old, and the p
 
 # Scripts, white space and marks of which wordpiece.py knows nothing.
 AWKWARD_TEXTS = ["\u00c9lan: the caf\u00e9 in \u6771\u4eac\u90fd  isn't l'\u00e9t\u00e9, 10,000 \U0001f44d\U0001f3fd apples!",
-                 "  hello   world.\nthe <mask>", "\u00e9t\u00e9\u00e9 (inside) <s> na\u00efve</s> \u043d\u043e\u0432\u044b\u0439"]
+                 "  hello   world.\nthe <mask>",
+                 "\u00e9t\u00e9\u00e9 (inside) <s> na\u00efve</s> \u043d\u043e\u0432\u044b\u0439"]
 
 
 def awkward_texts(model):
@@ -105,6 +108,15 @@ class Model:
     def classify(self, text, pair):
         scores = self.label_scores(self.pair(text, pair) if pair is not None else self.single(text))
         return sorted(([label, float(s)] for label, s in zip(self.labels, scores)), key=lambda entry: -entry[1])
+
+    def zero_shot(self, text, labels, template, multi_label):
+        """The zero-shot pipeline, for which the entailment's label is the last."""
+        logits = np.array([
+            sequence_logits(self.config, self.weights, self.hidden(self.tokenizer.pair(
+                text, template.replace("{}", label), self.max_tokens, "OnlyFirst"))) for label in labels])
+        multi = multi_label or len(labels) == 1
+        scores = softmax(logits[:, [0, -1]])[:, 1] if multi else softmax(logits[:, -1])
+        return sorted(([label, float(s)] for label, s in zip(labels, scores)), key=lambda entry: -entry[1])
 
     def rerank(self, query, documents):
         scores = [float(self.label_scores(self.pair(query, document))[0]) for document in documents]
@@ -201,6 +213,13 @@ def describe_head(model, expected):
                                 for text, pair in [(TEXTS[0], None), ("", None), (TEXTS[0], TEXTS[3]),
                                                    *((text, TEXTS[0]) for text in awkward_texts(model)),
                                                    *((text, LONG_TEXT) for text in awkward_texts(model))]]
+        if model.labels[-1] == "ENTAILMENT":
+            expected["zero_shot"] = [
+                {"text": text, "labels": labels, "template": template, "multi_label": multi,
+                 "scores": model.zero_shot(text, labels, template, multi)}
+                for text in (TEXTS[0], LONG_TEXT, *awkward_texts(model))
+                for labels in (["music", "caf\u00e9 \u6771\u4eac", "  the river"], ["war"])
+                for template, multi in (("This example is {}.", False), ("{}", True))]
         if len(model.labels) == 1:
             documents = [TEXTS[0], TEXTS[3], "music", "", "The dog and the cat are in the house."]
             scores = model.rerank(QUESTION, documents)
@@ -209,7 +228,8 @@ def describe_head(model, expected):
     elif task == "token-classification":
         expected["labels"] = model.labels
         aggregations = ["none", "simple", "first", "average", "max"] if awkward_texts(model) else ["none"]
-        expected["entities"] = [{"text": text, "aggregation": aggregation, "entities": model.entities(text, aggregation)}
+        expected["entities"] = [{"text": text, "aggregation": aggregation,
+                                 "entities": model.entities(text, aggregation)}
                                 for text in (TEXTS[0], TEXTS[3], *awkward_texts(model)) for aggregation in aggregations]
     elif task == "question-answering":
         expected["answer"] = []

@@ -44,6 +44,8 @@ TOKENIZERS = {
                                    {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True}, 411),
     "xlm-roberta": tokenizer_of("xlm-roberta", ["sentencepiece.bpe.model"], {"tokenizer_class": "XLMRobertaTokenizer"},
                                 104),
+    "xlm-roberta-early": tokenizer_of("xlm-roberta-json-early", ["tokenizer.json"],
+                                      {"tokenizer_class": "XLMRobertaTokenizer"}, 104),
     "camembert": tokenizer_of("camembert", ["sentencepiece.bpe.model"], {}, 107),
     "albert": tokenizer_of("albert", ["spiece.model"], {"tokenizer_class": "AlbertTokenizer"}, 107, style="albert"),
     "albert-json": tokenizer_of("albert-json", ["tokenizer.json"], {"tokenizer_class": "AlbertTokenizerFast"}, 107,
@@ -176,16 +178,24 @@ add("tokenizer-roberta", "roberta", "RobertaModel", ROBERTA, tokenizer="roberta"
 add("tokenizer-distilroberta-sentences", "roberta", "RobertaModel", ROBERTA, pooling="mean", tokenizer="roberta-json")
 add("tokenizer-xlm-roberta-sentences", "xlm-roberta", "XLMRobertaModel", ROBERTA, pooling="mean",
     tokenizer="xlm-roberta")
+# The multilingual MiniLMs: BERT that reads XLM-RoBERTa's tokens, whose pairs have no types.
+add("tokenizer-minilm-sentences", "bert", "BertModel", BERT, {"vocab_size": 109}, pooling="mean",
+    tokenizer="xlm-roberta-early")
 add("tokenizer-camembert", "camembert", "CamembertModel", ROBERTA, tokenizer="camembert")
 add("tokenizer-albert", "albert", "AlbertModel", ALBERT, tokenizer="albert")
 add("tokenizer-mpnet-sentences", "mpnet", "MPNetModel", MPNET, pooling="mean", tokenizer="mpnet-json")
+add("tokenizer-roberta-nli", "roberta", "RobertaForSequenceClassification", ROBERTA,
+    {"id2label": {"0": "CONTRADICTION", "1": "NEUTRAL", "2": "ENTAILMENT"}}, tokenizer="roberta-json")
 
 for _name, _family, _classes, _config, _tokenizers in [
         ("tokenizer-roberta", "roberta", "Roberta", ROBERTA,
-         {"classify": "roberta", "rerank": "roberta-json", "ner": "roberta", "qa": "roberta-json", "mlm": "roberta"}),
+         {"classify": "roberta", "rerank": "roberta-json", "qa": "roberta-json", "mlm": "roberta"}),
+        ("tokenizer-distilroberta", "roberta", "Roberta", {**ROBERTA, "num_hidden_layers": 1}, {"ner": "roberta"}),
         ("tokenizer-roberta-prefix", "roberta", "Roberta", ROBERTA, {"ner": "roberta-prefix", "mlm": "roberta-prefix"}),
         ("tokenizer-xlm-roberta", "xlm-roberta", "XLMRoberta", ROBERTA,
          {"classify": "xlm-roberta", "ner": "xlm-roberta", "qa": "xlm-roberta"}),
+        ("tokenizer-minilm", "bert", "Bert", BERT,
+         {"classify": "xlm-roberta-early", "rerank": "xlm-roberta", "qa": "xlm-roberta-early"}),
         ("tokenizer-camembert", "camembert", "Camembert", ROBERTA, {"mlm": "camembert"}),
         ("tokenizer-albert", "albert", "Albert", ALBERT,
          {"classify": "albert", "rerank": "albert-json", "ner": "albert-json", "qa": "albert", "mlm": "albert"}),

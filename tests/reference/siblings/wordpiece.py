@@ -30,7 +30,7 @@ class Tokenizer:
         ids = [self.cls] + (ids if length is None else ids[:length - 2]) + [self.sep]
         return ids, [0] * len(ids)
 
-    def pair(self, first, second, length):
+    def pair(self, first, second, length, _=None):
         first, second = ([token[0] for token in self.tokenize(text)] for text in (first, second))
         ids = [self.cls] + first + [self.sep]
         types = [0] * len(ids) + [1] * (len(second) + 1)

@@ -224,6 +224,12 @@ const pipelines = {
   'bpe-prefix': document({model: charBpe({fuse_unk: true}, '', '@@'), pre_tokenizer: simple('WhitespaceSplit'), post_processor: bertProcessing, decoder: {type: 'WordPiece', prefix: '@@', cleanup: true}}),
   'bpe-fallback': document({model: charBpe({byte_fallback: true, fuse_unk: true}), normalizer: sequence('normalizers', {type: 'Prepend', prepend: '▁'}, {type: 'Replace', pattern: {String: ' '}, content: '▁'}), post_processor: template(['<unk>:0', '$A:0'], ['<unk>:0', '$A:0', '<unk>:1', '$B:1'], [['<unk>', 0]]), decoder: sequence('decoders', {type: 'Replace', pattern: {String: '▁'}, content: ' '}, simple('ByteFallback'), simple('Fuse'), {type: 'Strip', content: ' ', start: 1, stop: 0})}),
 };
+// Files that were published with the first models: as earlier versions of the converters made them.
+const earlyMetaspace = {type: 'Metaspace', replacement: '▁', add_prefix_space: true, str_rep: '▁'};
+const earlyParts = {pre_tokenizer: sequence('pretokenizers', simple('WhitespaceSplit'), earlyMetaspace), decoder: earlyMetaspace};
+const firstOf = (description, count) => ({...description, ...earlyParts, normalizer: sequence('normalizers', ...description.normalizer.normalizers.slice(0, count))});
+pipelines['albert-json-early'] = firstOf(albert(), 6);
+pipelines['xlm-roberta-json-early'] = {...firstOf(xlmRoberta(), 1), normalizer: xlmRoberta().normalizer.normalizers[0]};
 for (const [behavior, invert] of [['Removed', false], ['Isolated', true], ['MergedWithPrevious', false], ['MergedWithNext', false], ['Contiguous', false]])
   pipelines[`split-${behavior.toLowerCase()}`] = level({pre_tokenizer: split(invert ? {Regex: '\\w+'} : {String: ' '}, behavior, invert)});
 
@@ -286,7 +292,7 @@ async function main() {
 // What transformers makes of each folder's files, for tests of whole checkpoints.
 const families = {
   'roberta': () => roberta(false), 'roberta-prefix': () => roberta(true), 'xlm-roberta': xlmRoberta, camembert, albert,
-  'albert-json': albert, 'mpnet': () => mpnet(mpnetTemplate), 'mpnet-json': () => mpnet(robertaProcessing(false)),
+  'xlm-roberta-json-early': () => pipelines['xlm-roberta-json-early'], 'albert-json': albert, 'mpnet': () => mpnet(mpnetTemplate), 'mpnet-json': () => mpnet(robertaProcessing(false)),
 };
 module.exports = {families};
 
