@@ -33,7 +33,7 @@ encoder_objects := $(call object,$(encoder_sources))
 index_objects := $(call object,$(index_sources))
 worker_objects := $(call object,$(worker_sources)) $(index_objects)
 fuzz_objects := $(call object,$(fuzz_sources))
-unit_objects := $(call object,$(unit_sources)) $(if $(filter %/fuzz_corpus_test.cpp,$(unit_sources)),$(fuzz_objects))
+unit_objects := $(call object,$(unit_sources)) $(fuzz_objects)
 
 OBJS = $(call object,$(extension_sources)) $(encoder_objects) $(BUILD)/index/change.o
 

@@ -22,9 +22,9 @@ inline Status corrupt(const std::string& path, std::string detail) {
   return {StatusCode::kCorrupt, "file \"" + path + "\" has a wrong value", std::move(detail)};
 }
 
-inline Status unsupported(const std::string& path, std::string detail) {
-  return {StatusCode::kUnsupported, "file \"" + path + "\" asks for something that is not supported",
-          std::move(detail)};
+inline Status unsupported(const std::string& path, std::string detail, std::string hint = "") {
+  return {StatusCode::kUnsupported, "file \"" + path + "\" asks for something that is not supported", std::move(detail),
+          std::move(hint)};
 }
 
 // The configuration files of one directory.

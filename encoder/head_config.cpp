@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "encoder/config_files.h"
 #include "encoder/json.h"
 #include "encoder/model_names.h"
 
@@ -15,15 +16,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kMaxLabels = 100000;
-
-Status corrupt(const std::string& path, std::string detail) {
-  return {StatusCode::kCorrupt, "file \"" + path + "\" has a wrong value", std::move(detail)};
-}
-
-Status unsupported(const std::string& path, std::string detail) {
-  return {StatusCode::kUnsupported, "file \"" + path + "\" asks for something that is not supported",
-          std::move(detail)};
-}
 
 std::string task_of(std::string_view architecture) {
   static constexpr std::pair<std::string_view, std::string_view> kTasks[] = {

@@ -159,6 +159,7 @@ std::vector<Entity> aggregate_tokens(const Model& model, const std::vector<Score
   }
   if (aggregation != Aggregation::kNone) return join_parts(parts, labels, tokenizer);
   std::vector<Entity> entities;
+  entities.reserve(parts.size());
   for (const LabelledPart& part : parts) {
     entities.push_back({labels[part.label], static_cast<float>(part.score), part.word, part.char_start, part.char_end});
   }

@@ -127,6 +127,11 @@ class MappedModel final : public Model {
         return Status(StatusCode::kCorrupt, "model file \"" + name + "\" is damaged",
                       "Its tokenizer has more tokens than its embedding has rows.");
       }
+      // What reads a sequence relies on there being a token in it, whatever the text; compile_model() refuses others.
+      if ((*tokenizer)->single_frame().size() == 0 || (*tokenizer)->pair_frame().size() == 0) {
+        return Status(StatusCode::kCorrupt, "model file \"" + name + "\" is damaged",
+                      "Its tokenizer puts no special tokens around texts.");
+      }
       std::unique_ptr<MappedModel> model(new MappedModel());
       model->file_ = std::move(file);
       model->config_ = view->config;

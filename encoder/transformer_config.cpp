@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 
+#include "encoder/config_files.h"
 #include "encoder/json.h"
 
 namespace pg_semantic::encoder {
@@ -11,15 +12,6 @@ namespace pg_semantic::encoder {
 namespace {
 
 using nlohmann::json;
-
-Status corrupt(const std::string& path, std::string detail) {
-  return {StatusCode::kCorrupt, "file \"" + path + "\" has a wrong value", std::move(detail)};
-}
-
-Status unsupported(const std::string& path, std::string detail, std::string hint = "") {
-  return {StatusCode::kUnsupported, "file \"" + path + "\" asks for something that is not supported", std::move(detail),
-          std::move(hint)};
-}
 
 // What config.json calls each number, the published name first.
 struct Keys {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # make bench: measures what README promises, on a server of its own, with real
 # text: package descriptions from apt, and sentences from the test data beside
-# the repository.  `bench.sh [sessions|throughput|packages|sentences]…` measures only those.
+# the repository.  `bench.sh [sessions|throughput|packages|sentences|rerank|index]…`
+# measures only those.
 # PACKAGES=FILE takes the descriptions from a file that packages.pl wrote (where
 # apt was told to fetch no translations, it knows only their first lines).
 # Figures and what was learnt from them: RESULTS.md.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <random>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include <gtest/gtest.h>
 
 #include "encoder/heads.h"
+#include "tests/support/random_checkpoint.h"
 #include "tests/unit/model_test_support.h"
 
 namespace pg_semantic::encoder {
@@ -189,6 +191,41 @@ TEST_F(ModelFile, TruncationIsNoticed) {
     const AlignedBytes cut(bytes.substr(0, size));
     EXPECT_FALSE(Model::open_bytes(cut.bytes()).is_ok()) << size;
   }
+}
+
+// Words at white space, in special tokens or in none.
+std::map<std::string, std::string> word_level_model(bool with_special_tokens) {
+  json tokenizer = json::parse(R"({
+      "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "decoder": null,
+      "model": {"type": "WordLevel", "unk_token": "[UNK]", "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "cat": 3}}})");
+  if (with_special_tokens) {
+    tokenizer["post_processor"] = {{"type", "BertProcessing"}, {"sep", {"[SEP]", 2}}, {"cls", {"[CLS]", 1}}};
+  }
+  return {{"tokenizer.json", tokenizer.dump()},
+          {"config.json", R"({"model_type": "bert", "vocab_size": 4, "hidden_size": 8, "num_hidden_layers": 1,
+                              "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 16})"}};
+}
+
+// An empty text is then no token at all, and heads, pooling and MaxSim would read what is not there.
+TEST(ModelFileTokenizer, WithoutSpecialTokensIsRefused) {
+  const TemporaryDirectory directory;
+  const std::string file = (directory.path() / "model.bin").string();
+  ASSERT_TRUE(write_random_checkpoint(directory.path().string(), word_level_model(false), 0.3).is_ok());
+  const Result<ModelInfo> bare = compile_model(directory.path().string(), file, {});
+  ASSERT_FALSE(bare.is_ok());
+  EXPECT_EQ(bare.status().code(), StatusCode::kUnsupported) << explain(bare.status());
+
+  ASSERT_TRUE(write_random_checkpoint(directory.path().string(), word_level_model(true), 0.3).is_ok());
+  ASSERT_NE(load(directory.path(), file), nullptr);
+  std::string damaged = read_file(file);
+  const std::string key = "\"post_processor\"";
+  const size_t place = damaged.find(key);
+  ASSERT_NE(place, std::string::npos);
+  damaged[place + 1] = 'q';
+  const AlignedBytes memory(damaged);
+  const Result<std::unique_ptr<Model>> model = Model::open_bytes(memory.bytes());
+  ASSERT_FALSE(model.is_ok());
+  EXPECT_EQ(model.status().code(), StatusCode::kCorrupt) << explain(model.status());
 }
 
 // Bytes of everything but the weights changed at random, one to four at a time:

@@ -73,6 +73,17 @@ CREATE INDEX later_all ON later USING semantic (body) WITH (dimensions = 256);
 CREATE INDEX later_zero ON later USING semantic (body) WITH (dimensions = 0);
 SELECT index, dimensions FROM semantic_indexes WHERE table_name = 'later'::regclass ORDER BY index::text;
 
+-- What ALTER INDEX sets counts from the next build on, and is checked then.
+ALTER INDEX later_32 SET (dimensions = 16);
+INSERT INTO later VALUES (3, 'snow');
+SELECT dimensions, vectors FROM semantic_indexes WHERE index = 'later_32'::regclass;
+REINDEX INDEX later_32;
+SELECT dimensions, vectors FROM semantic_indexes WHERE index = 'later_32'::regclass;
+ALTER INDEX later_32 SET (dimensions = 257);
+REINDEX INDEX later_32;
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM semantic_index_check('later_32');
+
 -- Refused.
 CREATE INDEX ON later USING semantic (body) WITH (dimensions = 257);
 \echo :LAST_ERROR_SQLSTATE
