@@ -405,6 +405,7 @@ Status read_into(const json& description, PreTokenizers* out) {
   }
   Made read = read_one(description, *type);
   if (!read) return read.status();
+  if (out->size() >= kMaxTokenizerParts) return corrupt("It has too many parts.");
   out->push_back(std::move(*read));
   return Status::ok();
 }

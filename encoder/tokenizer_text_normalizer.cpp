@@ -360,6 +360,7 @@ Status read_into(const json& description, TextNormalizers* out) {
   }
   Result<std::unique_ptr<TextNormalizer>> normalizer = read_normalizer(description, *type);
   if (!normalizer) return normalizer.status();
+  if (out->size() >= kMaxTokenizerParts) return corrupt("It has too many parts.");
   out->push_back(std::move(*normalizer));
   return Status::ok();
 }
