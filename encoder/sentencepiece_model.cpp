@@ -127,8 +127,13 @@ Result<SentencePieceModel> parse_sentencepiece_model(std::string_view bytes) {
   };
   SentencePieceModel model;
   bool is_sound = true;
+  bool has_room = true;
   const bool is_message = for_each_field(bytes, [&](const Field& field) {
-    if (is(field, 1, kLengthDelimited) && model.pieces.size() < kMaxTokens) {
+    if (is(field, 1, kLengthDelimited)) {
+      if (model.pieces.size() >= kMaxTokens) {
+        has_room = false;
+        return;
+      }
       is_sound &= parse_piece(field.bytes, &model.pieces.emplace_back());
     } else if (is(field, 2, kLengthDelimited)) {
       is_sound &= parse_trainer(field.bytes, &model);
@@ -137,6 +142,7 @@ Result<SentencePieceModel> parse_sentencepiece_model(std::string_view bytes) {
     }
   });
   if (!is_message || !is_sound) return wrong("It is not a message of the protocol.");
+  if (!has_room) return wrong("It has too many pieces.");
   if (model.pieces.empty()) return wrong("It has no pieces.");
   for (const SentencePiece& piece : model.pieces) {
     if (!is_valid_utf8(piece.text) || !std::isfinite(piece.score)) return wrong("A piece is not valid.");

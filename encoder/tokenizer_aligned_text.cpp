@@ -22,6 +22,7 @@ bool AlignedText::is_ascii() const {
 }
 
 void AlignedText::transform(std::span<const ChangedCharacter> characters, size_t removed) {
+  check_text_size(characters.size());
   AlignedText result;
   result.text_.reserve(text_.size());
   result.spans_.reserve(text_.size());
@@ -63,6 +64,7 @@ void AlignedText::strip(bool left, bool right) {
 
 void AlignedText::replace(std::span<const ByteRange> matches, std::string_view content) {
   if (matches.empty()) return;
+  check_text_size(text_.size() + matches.size() * content.size());
   AlignedText result;
   size_t copied = 0;
   for (const ByteRange& match : matches) {
@@ -79,6 +81,7 @@ void AlignedText::replace(std::span<const ByteRange> matches, std::string_view c
 
 void AlignedText::prepend(std::string_view prefix) {
   if (text_.empty()) return;
+  check_text_size(text_.size() + prefix.size());
   text_.insert(0, prefix);
   spans_.insert(spans_.begin(), prefix.size(), spans_.front());
 }
@@ -90,6 +93,7 @@ void AlignedText::to_byte_level() {
 }
 
 void AlignedText::append(const AlignedText& other, size_t start, size_t end) {
+  check_text_size(text_.size() + (end - start));
   text_.append(other.text_, start, end - start);
   spans_.insert(spans_.end(), other.spans_.begin() + static_cast<std::ptrdiff_t>(start),
                 other.spans_.begin() + static_cast<std::ptrdiff_t>(end));
@@ -102,6 +106,7 @@ void AlignedText::append_prefixed(std::string_view prefix, const AlignedText& ot
 }
 
 void AlignedText::append_byte_level(const AlignedText& other, size_t start, size_t end) {
+  check_text_size(text_.size() + 2 * (end - start));
   for (size_t i = start; i < end; ++i) append_character(byte_level_character(other.text_[i]), other.spans_[i]);
 }
 

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,6 +27,21 @@ struct ChangedCharacter {
   char32_t character = 0;
   int64_t change = 0;
 };
+
+// What a tokenizer of a file that is not trusted may make of a text has limits:
+// bytes, and steps of its regular expressions.  Beyond them is this, which those
+// who tokenize report as any other want of memory.
+class TokenizerLimitExceeded : public std::bad_alloc {};
+
+inline constexpr size_t kMaxNormalizedBytes = size_t{256} << 20;
+
+// Normalisers, pre-tokenizers and decoders of one tokenizer, each.
+inline constexpr size_t kMaxTokenizerParts = 256;
+
+// Called before a text grows to `bytes`.
+inline void check_text_size(size_t bytes) {
+  if (bytes > kMaxNormalizedBytes) throw TokenizerLimitExceeded();
+}
 
 // Bytes [start, end) of a text.
 struct ByteRange {

@@ -21,18 +21,13 @@ struct Candidate {
   bool operator<(const Candidate& other) const { return rank != other.rank ? rank > other.rank : place > other.place; }
 };
 
-std::string byte_token(unsigned char byte) {
-  constexpr char kDigits[] = "0123456789ABCDEF";
-  return {'<', '0', 'x', kDigits[byte / 16], kDigits[byte % 16], '>'};
-}
-
 }  // namespace
 
 BpeModel::BpeModel(BpeOptions options, const PipelineTables& tables) : options_(std::move(options)), tables_(tables) {
   const TokenizerTables& tokens = tables_.tokens();
   if (options_.unknown_token) unknown_id_ = tokens.find_piece(*options_.unknown_token);
   for (size_t byte = 0; byte < byte_ids_.size(); ++byte) {
-    byte_ids_[byte] = options_.byte_fallback ? tokens.find_piece(byte_token(static_cast<unsigned char>(byte))) : -1;
+    byte_ids_[byte] = options_.byte_fallback ? tokens.find_piece(fallback_token(static_cast<unsigned char>(byte))) : -1;
   }
   for (char32_t c = 0; c < letter_ids_.size(); ++c) {
     std::string letter;

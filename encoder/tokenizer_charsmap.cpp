@@ -26,6 +26,7 @@ size_t offset_of(uint32_t unit) { return static_cast<size_t>(unit >> 10) << ((un
 // and offsets lag behind from there on.
 void put_replacement(size_t old_count, std::string_view content, std::vector<ChangedCharacter>* out) {
   const size_t first = out->size();
+  check_text_size(first + content.size());
   for (size_t i = 0; i < content.size();) out->push_back({next_code_point(content, &i), 0});
   const size_t new_count = out->size() - first;
   for (size_t i = old_count; i < new_count; ++i) (*out)[first + i].change = 1;

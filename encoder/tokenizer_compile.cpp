@@ -15,8 +15,6 @@ namespace pg_semantic::encoder {
 
 namespace {
 
-constexpr size_t kMaxTokenBytes = 1u << 16;
-
 Status unusable(std::string detail) {
   return {StatusCode::kCorrupt, "tokenizer configuration is not usable", std::move(detail)};
 }
@@ -158,6 +156,9 @@ class TablesBuilder {
       }
       std::string pattern =
           config_.pipeline ? pipeline_.added_patterns[i] : normalize_text(normalizer_options(config_), token.content);
+      if (pattern.size() > kMaxTokenBytes) {
+        return unusable("The added token with the id " + std::to_string(token.id) + " is too long when normalised.");
+      }
       if (!pattern.empty()) normalized.insert({std::move(pattern), token});
     }
     header_.original = place_section(original, &original_records_);

@@ -92,9 +92,13 @@ void decode_word_pieces(const std::string& prefix, bool cleans_up, Tokens* token
 
 void replace_all(std::string_view from, std::string_view to, std::string* text) {
   if (from.empty()) return;
-  for (size_t at = text->find(from); at != std::string::npos; at = text->find(from, at + to.size())) {
-    text->replace(at, from.size(), to);
+  std::string replaced;
+  size_t copied = 0;
+  for (size_t at = text->find(from); at != std::string::npos; at = text->find(from, copied)) {
+    replaced.append(*text, copied, at - copied).append(to);
+    copied = at + from.size();
   }
+  *text = replaced.append(*text, copied);
 }
 
 // Of the first token the replacement goes altogether, unless nothing had been put before texts.
@@ -144,8 +148,10 @@ void decode_byte_fallback(Tokens* tokens) {
 
 void strip(const std::string& content, size_t at_start, size_t at_end, Tokens* tokens) {
   for (std::string& token : *tokens) {
-    for (size_t i = 0; i < at_start && token.starts_with(content); ++i) token.erase(0, content.size());
-    for (size_t i = 0; i < at_end && token.ends_with(content); ++i) token.erase(token.size() - content.size());
+    std::string_view rest = token;
+    for (size_t i = 0; i < at_start && rest.starts_with(content); ++i) rest.remove_prefix(content.size());
+    for (size_t i = 0; i < at_end && rest.ends_with(content); ++i) rest.remove_suffix(content.size());
+    token = std::string(rest);
   }
 }
 
@@ -179,6 +185,7 @@ Status TokenDecoder::read_into(const json& description, std::vector<Step>* steps
     for (const json& member : *members) PG_SEMANTIC_RETURN_IF_ERROR(read_into(member, steps));
     return Status::ok();
   }
+  if (steps->size() >= kMaxTokenizerParts) return corrupt("It has too many parts.");
   if (*type == "ByteLevel") {
     steps->emplace_back(decode_byte_level);
   } else if (*type == "ByteFallback") {

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -22,6 +23,12 @@
 #include "encoder/tokenizer_pipeline_tables.h"
 
 namespace pg_semantic::encoder {
+
+// What the token is called that stands for a byte of unknown characters, "<0x0A>".
+inline std::string fallback_token(unsigned char byte) {
+  constexpr char kDigits[] = "0123456789ABCDEF";
+  return {'<', '0', 'x', kDigits[byte / 16], kDigits[byte % 16], '>'};
+}
 
 // A token and the bytes of the word that it stands for.
 struct WordPart {

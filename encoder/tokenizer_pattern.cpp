@@ -83,10 +83,9 @@ class RegexPattern final : public TextPattern {
     UErrorCode error = U_ZERO_ERROR;
     const Regex regex(uregex_clone(regex_.get(), &error));
     const Text opened = open_text(text);
-    if (U_FAILURE(error) || opened == nullptr) return matches;
+    if (U_FAILURE(error) || opened == nullptr) throw TokenizerLimitExceeded();
     uregex_setUText(regex.get(), opened.get(), &error);
-    // Where the engine gives up, for want of stack or time, the rest has no match.
-    uregex_setTimeLimit(regex.get(), kMaxSteps, &error);
+    uregex_setTimeLimit(regex.get(), step_limit(text.size()), &error);
     while (U_SUCCESS(error) && uregex_findNext(regex.get(), &error) && U_SUCCESS(error)) {
       const int64_t start = uregex_start64(regex.get(), 0, &error);
       const int64_t end = uregex_end64(regex.get(), 0, &error);
@@ -95,11 +94,17 @@ class RegexPattern final : public TextPattern {
       if (start == end && !matches.empty() && matches.back().end == static_cast<size_t>(end)) continue;
       matches.push_back({static_cast<size_t>(start), static_cast<size_t>(end)});
     }
+    // The engine gave up, for want of stack or time: other tokens than the right ones would be the worse answer.
+    if (U_FAILURE(error)) throw TokenizerLimitExceeded();
     return matches;
   }
 
  private:
-  static constexpr int32_t kMaxSteps = 10000;  // of about a millisecond each
+  // ICU's unit, for all matches together: 10,000 states to go back to, about half a millisecond.  A common
+  // expression needs a few states a character; these are a hundred a byte, and ten million more.
+  static int32_t step_limit(size_t bytes) {
+    return static_cast<int32_t>(std::min<size_t>(1000 + bytes / 100, 1 << 20));
+  }
   const Regex regex_;
 };
 

@@ -58,6 +58,10 @@ Status append_special(const json& processor, const std::string& name, int64_t ty
   for (const json& value : *ids) {
     const Result<int32_t> id = read_id(value);
     if (!id) return id.status();
+    if (out->size() > kMaxFrameTokens + 2) {
+      return {StatusCode::kUnsupported, "tokenizer template is not supported",
+              "It has more than " + std::to_string(kMaxFrameTokens) + " special tokens."};
+    }
     out->push_back({-1, *id, type});
   }
   return Status::ok();

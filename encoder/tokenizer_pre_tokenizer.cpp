@@ -238,7 +238,9 @@ class MetaspaceSplitter final : public PreTokenizer {
                           (scheme_ == PrependScheme::kFirst && from.span(word.start, word.start + 1).start == 0);
     if (may_have && !has_prefix) to->append_prefixed(replacement_, from, word.start, word.start);
     for (size_t start = word.start; start < word.end;) {
-      const size_t space = std::min(from.text().find(' ', start), word.end);
+      // Not beyond the word: texts without spaces have many words, too.
+      const size_t found = content.find(' ', start - word.start);
+      const size_t space = found == std::string_view::npos ? word.end : word.start + found;
       to->append(from, start, space);
       if (space < word.end) to->append_prefixed(replacement_, from, space, space);
       start = space + 1;
@@ -403,6 +405,7 @@ Status read_into(const json& description, PreTokenizers* out) {
   }
   Made read = read_one(description, *type);
   if (!read) return read.status();
+  if (out->size() >= kMaxTokenizerParts) return corrupt("It has too many parts.");
   out->push_back(std::move(*read));
   return Status::ok();
 }

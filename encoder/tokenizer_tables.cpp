@@ -40,6 +40,7 @@ Result<TokenizerTables> TokenizerTables::open(std::span<const std::byte> bytes) 
       header.pool_bytes > kMaxPoolBytes || !fits(header.pool_offset, header.pool_bytes, 1, total)) {
     return corrupt("The strings lie outside.");
   }
+  if (header.longest_piece_bytes > kMaxTokenBytes) return corrupt("A token is too long.");
   if (header.prefix_bytes > kMaxPrefixBytes || header.prefix_offset > header.pool_bytes ||
       header.prefix_bytes > header.pool_bytes - header.prefix_offset) {
     return corrupt("The prefix lies outside.");
@@ -62,7 +63,8 @@ Result<TokenizerTables> TokenizerTables::open(std::span<const std::byte> bytes) 
     }
     for (uint32_t i = 0; i < section->count; ++i) {
       const AddedTokenRecord record = tables.added_token(*section, i);
-      if (!is_token(record.id) || record.pattern_bytes == 0 || tables.pattern(record).empty()) {
+      if (!is_token(record.id) || record.pattern_bytes == 0 || record.pattern_bytes > kMaxTokenBytes ||
+          tables.pattern(record).empty()) {
         return corrupt("An added token is out of range.");
       }
     }

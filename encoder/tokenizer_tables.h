@@ -38,6 +38,8 @@ inline constexpr uint32_t kEmptySlot = 0xFFFFFFFF;
 // No chain of occupied slots is longer; compile() grows the table until this holds.
 inline constexpr uint32_t kMaxProbes = 128;
 inline constexpr uint32_t kMaxTokens = 4u << 20;
+// Bounds what is tried from each place of a text.
+inline constexpr uint32_t kMaxTokenBytes = 4096;
 inline constexpr uint32_t kMaxPoolBytes = 128u << 20;
 inline constexpr uint32_t kMaxAddedTokens = 1u << 20;
 inline constexpr uint32_t kMaxPrefixBytes = 256;

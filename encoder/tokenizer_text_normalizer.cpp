@@ -36,8 +36,11 @@ std::vector<Decomposed> decompose(std::string_view text, bool compatibility) {
   parts.reserve(text.size());
   size_t sorted = 0;
   const auto sort_marks = [&] {
-    std::stable_sort(parts.begin() + static_cast<std::ptrdiff_t>(sorted), parts.end(),
-                     [](const Decomposed& a, const Decomposed& b) { return a.combining_class < b.combining_class; });
+    // A starter and one mark are in order; the sort allocates.
+    if (parts.size() - sorted > 2) {
+      std::stable_sort(parts.begin() + static_cast<std::ptrdiff_t>(sorted), parts.end(),
+                       [](const Decomposed& a, const Decomposed& b) { return a.combining_class < b.combining_class; });
+    }
     sorted = parts.size();
   };
   for (size_t i = 0; i < text.size();) {
@@ -357,6 +360,7 @@ Status read_into(const json& description, TextNormalizers* out) {
   }
   Result<std::unique_ptr<TextNormalizer>> normalizer = read_normalizer(description, *type);
   if (!normalizer) return normalizer.status();
+  if (out->size() >= kMaxTokenizerParts) return corrupt("It has too many parts.");
   out->push_back(std::move(*normalizer));
   return Status::ok();
 }

@@ -24,12 +24,15 @@ std::vector<UnigramModel::Arrival> UnigramModel::best_segmentation(std::string_v
     arrival = {score, start, id, true};
   };
   const auto piece_count = static_cast<int32_t>(tables_.tokens().header().piece_count);
+  const size_t longest = tables_.tokens().header().longest_piece_bytes;
   for (size_t start = 0; start < word.size();) {
     const size_t character_end = std::min(word.size(), start + utf8_length(word[start]));
     const double before = arrivals[start].score;
     bool has_character = false;
     TrieNode node = tables_.root();
-    for (size_t end = start; end < word.size() && tables_.descend(word[end], &node);) {
+    // The length is bounded: in a file that is not sound the trie may have circles.
+    const size_t last = std::min(word.size(), start + longest);
+    for (size_t end = start; end < last && tables_.descend(word[end], &node);) {
       ++end;
       if (node.id < 0 || node.id >= piece_count) continue;
       arrive(start, end, node.id, tables_.score(node.id) + before);
@@ -54,10 +57,7 @@ void UnigramModel::append(std::string_view word, WordPart part, std::vector<Word
   }
   const size_t before = parts->size();
   for (const char byte : text) {
-    constexpr char kDigits[] = "0123456789ABCDEF";
-    const auto value = static_cast<unsigned char>(byte);
-    const char token[] = {'<', '0', 'x', kDigits[value / 16], kDigits[value % 16], '>'};
-    const int32_t id = tokens.find_piece({token, sizeof(token)});
+    const int32_t id = tokens.find_piece(fallback_token(static_cast<unsigned char>(byte)));
     if (id < 0) {
       parts->resize(before);
       parts->push_back(part);
