@@ -3,6 +3,7 @@
 #include "index/change.h"
 
 #include <cmath>
+#include <cstring>
 #include <string>
 
 #include "index/bytes.h"
@@ -24,8 +25,9 @@ std::string start(ChangeKind kind, GenerationId generation, uint32_t count) {
 }
 
 std::vector<std::byte> to_bytes(const std::string& text) {
-  const auto* first = reinterpret_cast<const std::byte*>(text.data());
-  return {first, first + text.size()};
+  std::vector<std::byte> bytes(text.size());
+  std::memcpy(bytes.data(), text.data(), text.size());
+  return bytes;
 }
 
 Status malformed(const char* detail) {

@@ -157,7 +157,7 @@ void exact_inner_product(const float* query, const std::byte* bytes, size_t dime
   double products[4] = {}, squares[4] = {};
   for (size_t i = 0; i < dimensions; ++i) {
     const double value = load<float>(bytes + i * sizeof(float));
-    products[i % 4] += double{query[i]} * value;
+    products[i % 4] += static_cast<double>(query[i]) * value;
     squares[i % 4] += value * value;
   }
   *product = (products[0] + products[1]) + (products[2] + products[3]);

@@ -71,8 +71,8 @@ std::vector<uint32_t> nearest_by_scores(const ListTable& table, const float* que
     if (a_is_number && scores[a] != scores[b]) return scores[a] < scores[b];
     return a < b;
   };
-  if (count == 1 && !positions.empty()) return {*std::min_element(positions.begin(), positions.end(), nearer)};
   const size_t kept = std::min<size_t>(count, positions.size());
+  if (kept == 1) return {*std::min_element(positions.begin(), positions.end(), nearer)};
   std::partial_sort(positions.begin(), positions.begin() + static_cast<std::ptrdiff_t>(kept), positions.end(), nearer);
   positions.resize(kept);
   return positions;
