@@ -36,8 +36,8 @@ std::vector<Decomposed> decompose(std::string_view text, bool compatibility) {
   parts.reserve(text.size());
   size_t sorted = 0;
   const auto sort_marks = [&] {
-    // A starter and one mark are in order; the sort allocates.
-    if (parts.size() - sorted > 2) {
+    // One mark is in order, after a starter or at the text's beginning; the sort allocates.
+    if (parts.size() - sorted > (sorted == 0 ? 1 : 2)) {
       std::stable_sort(parts.begin() + static_cast<std::ptrdiff_t>(sorted), parts.end(),
                        [](const Decomposed& a, const Decomposed& b) { return a.combining_class < b.combining_class; });
     }

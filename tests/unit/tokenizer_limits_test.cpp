@@ -59,6 +59,18 @@ std::string repeated(const std::string& text, size_t times) {
   return result;
 }
 
+// Canonical ordering (Unicode Standard, section 3.11, D109): U+0323 of class 220 comes before U+0301 of class 230,
+// also where no starter precedes them.
+TEST(TokenizerNormalizer, MarksAreOrdered) {
+  json tokenizer = document({{"normalizer", {{"type", "NFD"}}}});
+  for (const std::string starter : {"", "a"}) {
+    tokenizer["model"]["vocab"][starter + "\u0323\u0301"] = starter.empty() ? 4 : 5;
+  }
+  const OwnedTokenizer made = make(tokenizer);
+  EXPECT_EQ(made->tokenize("\u0301\u0323").at(0).id, 4);
+  EXPECT_EQ(made->tokenize("a\u0301\u0323").at(0).id, 5);
+}
+
 TEST(TokenizerLimits, ManyWordsWithoutSpaces) {
   const json split = {{"type", "Sequence"},
                       {"pretokenizers", {{{"type", "WhitespaceSplit"}}, {{"type", "Metaspace"}}}}};
