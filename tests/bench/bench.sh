@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # make bench: measures what README promises, on a server of its own, with real
 # text: package descriptions from apt, and sentences from the test data beside
-# the repository.  `bench.sh [sessions|throughput|packages|sentences|rerank|index]…`
+# the repository.  `bench.sh [sessions|throughput|packages|sentences|rerank|encoder|index]…`
 # measures only those.
 # PACKAGES=FILE takes the descriptions from a file that packages.pl wrote (where
 # apt was told to fetch no translations, it knows only their first lines).
@@ -9,7 +9,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../run/lib.sh"
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(sessions throughput packages sentences rerank index)
+[ ${#parts[@]} -gt 0 ] || parts=(sessions throughput packages sentences rerank encoder index)
 
 report() { printf '%-66s %12s %s\n' "$1" "$2" "$3"; }
 seconds_since() { awk -v now="$(date +%s%N)" -v then="$1" 'BEGIN { printf "%.1f", (now - then) / 1e9 }'; }
@@ -140,6 +140,26 @@ run_program() {  # run_program NAME ARGUMENT…
 
 # Reranking 100 passages of 100 tokens beside embedding the same tokens.
 measure_rerank() { run_program rerank_bench; }
+
+# DistilBERT-base's shape, one thread, beside the floor of the machine; then
+# ONNX Runtime on the same weights, where node and Debian's python3-torch are.
+measure_encoder() {
+  local modules=$repository/$BUILD/onnx lengths
+  run_program encoder_bench --checkpoint "$scratch/distilbert"
+  if ! command -v npm >/dev/null || ! /usr/bin/python3 -c 'import torch' 2>/dev/null; then
+    say "SKIP: ONNX Runtime as a peer needs npm and python3-torch"
+    return
+  fi
+  mkdir -p "$modules"
+  [ -d "$modules/node_modules/onnxruntime-node" ] ||
+    npm install --prefix "$modules" --no-save --ignore-scripts --no-audit --no-fund --loglevel=error onnxruntime-node </dev/null
+  /usr/bin/python3 "$repository/tests/bench/onnx/export.py" "$scratch/distilbert" "$scratch/distilbert.onnx" >"$scratch/export.log" 2>&1 ||
+    { cat "$scratch/export.log" >&2; die "the export to ONNX failed"; }
+  say "ONNX Runtime, milliseconds:"
+  for lengths in 8 16 32 64 128 256 512 "$(printf '128%.0s,' $(seq 31))128"; do
+    printf '%-8s %12s\n' "${lengths:0:7}" "$(echo "15 $lengths" | ONNX_MODULES=$modules node "$repository/tests/bench/onnx/peer.mjs" "$scratch/distilbert.onnx" 1)"
+  done
+}
 
 # The index engine on synthetic vectors.
 measure_index() { run_program index_bench; }
