@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "encoder/json.h"
+#include "encoder/tokenizer_json_values.h"
 #include "encoder/token_decoder.h"
 #include "encoder/tokenizer_byte_level.h"
 #include "encoder/tokenizer_pattern.h"
@@ -21,12 +22,7 @@ namespace {
 
 using Tokens = std::vector<std::string>;
 
-constexpr std::string_view kFile = "tokenizer.json";
 constexpr std::string_view kReplacementUtf8 = "\xEF\xBF\xBD";
-
-Status corrupt(std::string detail) {
-  return {StatusCode::kCorrupt, "file \"tokenizer.json\" is not a usable tokenizer", std::move(detail)};
-}
 
 std::string join(std::span<const std::string> tokens, std::string_view between) {
   std::string text;
@@ -168,12 +164,6 @@ void replace_pattern(const TextPattern& pattern, const std::string& content, Tok
   }
 }
 
-Result<std::string> string_or(const json& object, const char* key, const char* otherwise) {
-  const Result<std::optional<std::string>> value = json_string(object, key, kFile);
-  if (!value) return value.status();
-  return value->value_or(otherwise);
-}
-
 }  // namespace
 
 Status TokenDecoder::read_into(const json& description, std::vector<Step>* steps) {
@@ -181,11 +171,11 @@ Status TokenDecoder::read_into(const json& description, std::vector<Step>* steps
   if (!type) return type.status();
   if (*type == "Sequence") {
     const json* members = json_member(description, "decoders");
-    if (members == nullptr || !members->is_array()) return corrupt("A sequence has no \"decoders\".");
+    if (members == nullptr || !members->is_array()) return corrupt_tokenizer("A sequence has no \"decoders\".");
     for (const json& member : *members) PG_SEMANTIC_RETURN_IF_ERROR(read_into(member, steps));
     return Status::ok();
   }
-  if (steps->size() >= kMaxTokenizerParts) return corrupt("It has too many parts.");
+  if (steps->size() >= kMaxTokenizerParts) return corrupt_tokenizer("It has too many parts.");
   if (*type == "ByteLevel") {
     steps->emplace_back(decode_byte_level);
   } else if (*type == "ByteFallback") {
@@ -195,7 +185,7 @@ Status TokenDecoder::read_into(const json& description, std::vector<Step>* steps
   } else if (*type == "WordPiece") {
     const Result<std::string> prefix = string_or(description, "prefix", "##");
     if (!prefix) return prefix.status();
-    const Result<std::optional<bool>> cleanup = json_bool(description, "cleanup", kFile);
+    const Result<std::optional<bool>> cleanup = json_bool(description, "cleanup", kTokenizerJson);
     if (!cleanup) return cleanup.status();
     steps->emplace_back([prefix = *prefix, cleans_up = cleanup->value_or(true)](Tokens* tokens) {
       decode_word_pieces(prefix, cleans_up, tokens);
@@ -205,7 +195,7 @@ Status TokenDecoder::read_into(const json& description, std::vector<Step>* steps
     if (!replacement) return replacement.status();
     const Result<std::string> scheme = string_or(description, "prepend_scheme", "always");
     if (!scheme) return scheme.status();
-    const Result<std::optional<bool>> prefix = json_bool(description, "add_prefix_space", kFile);
+    const Result<std::optional<bool>> prefix = json_bool(description, "add_prefix_space", kTokenizerJson);
     if (!prefix) return prefix.status();
     steps->emplace_back([replacement = *replacement, prepends = *scheme != "never" && prefix->value_or(true)](
                             Tokens* tokens) { decode_metaspace(replacement, prepends, tokens); });
@@ -216,11 +206,11 @@ Status TokenDecoder::read_into(const json& description, std::vector<Step>* steps
   } else if (*type == "Strip") {
     const Result<std::string> content = string_or(description, "content", "");
     if (!content) return content.status();
-    const Result<std::optional<int64_t>> start = json_integer(description, "start", 0, INT32_MAX, kFile);
+    const Result<std::optional<int64_t>> start = json_integer(description, "start", 0, INT32_MAX, kTokenizerJson);
     if (!start) return start.status();
-    const Result<std::optional<int64_t>> stop = json_integer(description, "stop", 0, INT32_MAX, kFile);
+    const Result<std::optional<int64_t>> stop = json_integer(description, "stop", 0, INT32_MAX, kTokenizerJson);
     if (!stop) return stop.status();
-    if (content->empty()) return corrupt("A decoder has no \"content\".");
+    if (content->empty()) return corrupt_tokenizer("A decoder has no \"content\".");
     steps->emplace_back([content = *content, start = start->value_or(0), stop = stop->value_or(0)](Tokens* tokens) {
       strip(content, static_cast<size_t>(start), static_cast<size_t>(stop), tokens);
     });

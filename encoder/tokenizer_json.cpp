@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "encoder/json.h"
+#include "encoder/tokenizer_json_values.h"
 #include "encoder/tokenizer_decoder.h"
 #include "encoder/tokenizer_post_processor.h"
 #include "encoder/tokenizer_pre_tokenizer.h"
@@ -16,12 +17,6 @@ namespace pg_semantic::encoder {
 using nlohmann::json;
 
 namespace {
-
-constexpr std::string_view kFile = "tokenizer.json";
-
-Status corrupt(std::string detail) {
-  return {StatusCode::kCorrupt, "file \"tokenizer.json\" is not a usable tokenizer", std::move(detail)};
-}
 
 Status unsupported(const std::string& part, const std::string& type) {
   return {StatusCode::kUnsupported, "tokenizer " + part + " \"" + type + "\" is not supported",
@@ -42,7 +37,7 @@ const json* sole_part(const json& document, const char* name, const char* list) 
 }
 
 Status read_flag(const json& object, const char* key, std::optional<bool>* value) {
-  Result<std::optional<bool>> read = json_bool(object, key, kFile);
+  Result<std::optional<bool>> read = json_bool(object, key, kTokenizerJson);
   if (!read.is_ok()) return read.status();
   *value = *read;
   return Status::ok();
@@ -72,29 +67,30 @@ Status read_normalizer(const json& document, TokenizerJson* out) {
 
 Status read_model(const json& document, TokenizerConfig* config) {
   const json* model = json_member(document, "model");
-  if (model == nullptr || !model->is_object()) return corrupt("It has no model.");
+  if (model == nullptr || !model->is_object()) return corrupt_tokenizer("It has no model.");
   // Early files leave the type out; then only WordPiece has these members.
   const std::string type = type_of(*model);
   const bool untyped = type == "(none)" && json_member(*model, "max_input_chars_per_word") != nullptr;
   if (type != "WordPiece" && !untyped) return unsupported("model", type);
 
   const auto read_string = [&](const char* key, std::string* value) {
-    Result<std::optional<std::string>> read = json_string(*model, key, kFile);
+    Result<std::optional<std::string>> read = json_string(*model, key, kTokenizerJson);
     if (!read.is_ok()) return read.status();
-    if (!read->has_value()) return corrupt("The model has no \"" + std::string(key) + "\".");
+    if (!read->has_value()) return corrupt_tokenizer("The model has no \"" + std::string(key) + "\".");
     *value = **read;
     return Status::ok();
   };
   PG_SEMANTIC_RETURN_IF_ERROR(read_string("unk_token", &config->unknown_token));
   PG_SEMANTIC_RETURN_IF_ERROR(read_string("continuing_subword_prefix", &config->continuing_prefix));
   const Result<std::optional<int64_t>> max_chars =
-      json_integer(*model, "max_input_chars_per_word", 0, INT64_MAX, kFile);
+      json_integer(*model, "max_input_chars_per_word", 0, INT64_MAX, kTokenizerJson);
   if (!max_chars.is_ok()) return max_chars.status();
   if (max_chars->has_value()) {
     config->max_input_chars_per_word = static_cast<uint32_t>(std::min<int64_t>(**max_chars, UINT32_MAX));
   }
   const json* pieces = json_member(*model, "vocab");
-  return pieces != nullptr ? read_vocabulary(*pieces, &config->vocabulary) : corrupt("The model has no vocabulary.");
+  return pieces != nullptr ? read_vocabulary(*pieces, &config->vocabulary)
+                           : corrupt_tokenizer("The model has no vocabulary.");
 }
 
 // BertProcessing: {"sep": ["[SEP]", 102], "cls": ["[CLS]", 101]}.
@@ -102,7 +98,7 @@ Status read_bert_processing(const json& processor, TokenizerConfig* config) {
   const auto read = [&](const char* key, std::string* token) {
     const json* pair = json_member(processor, key);
     if (pair == nullptr || !pair->is_array() || pair->empty() || !pair->front().is_string()) {
-      return corrupt("The post-processor has no \"" + std::string(key) + "\".");
+      return corrupt_tokenizer("The post-processor has no \"" + std::string(key) + "\".");
     }
     *token = pair->front().get<std::string>();
     return Status::ok();
@@ -172,10 +168,10 @@ Status read_bert(const json& document, TokenizerJson* out) {
 
 // [["piece", -1.5], …]
 Status read_scored_vocabulary(const json& pieces, TokenizerConfig* config) {
-  if (pieces.empty() || pieces.size() > kMaxTokens) return corrupt("The vocabulary's size is out of range.");
+  if (pieces.empty() || pieces.size() > kMaxTokens) return corrupt_tokenizer("The vocabulary's size is out of range.");
   for (const json& piece : pieces) {
     if (!piece.is_array() || piece.size() != 2 || !piece[0].is_string() || !piece[1].is_number()) {
-      return corrupt("A piece of the vocabulary is not a text and a score.");
+      return corrupt_tokenizer("A piece of the vocabulary is not a text and a score.");
     }
     config->vocabulary.push_back(piece[0].get<std::string>());
     config->pipeline->scores.push_back(piece[1].get<double>());
@@ -185,8 +181,8 @@ Status read_scored_vocabulary(const json& pieces, TokenizerConfig* config) {
 
 // ["a b", …] or, newer, [["a", "b"], …].
 Status read_merges(const json& merges, PipelineConfig* pipeline) {
-  if (!merges.is_array()) return corrupt("The model's merges are not a list.");
-  const auto wrong = [] { return corrupt("A merge is not two tokens."); };
+  if (!merges.is_array()) return corrupt_tokenizer("The model's merges are not a list.");
+  const auto wrong = [] { return corrupt_tokenizer("A merge is not two tokens."); };
   for (const json& merge : merges) {
     if (merge.is_array()) {
       if (merge.size() != 2 || !merge[0].is_string() || !merge[1].is_string()) return wrong();
@@ -233,7 +229,7 @@ Status read_pipeline(const json& document, TokenizerJson* out) {
     }
   }
   const json* model = json_member(document, "model");
-  if (model == nullptr || !model->is_object()) return corrupt("It has no model.");
+  if (model == nullptr || !model->is_object()) return corrupt_tokenizer("It has no model.");
   json& options = out->components["model"] = json::object();
   for (const auto& [key, value] : model->items()) {
     if (key != "vocab" && key != "merges") options[key] = value;
@@ -244,14 +240,14 @@ Status read_pipeline(const json& document, TokenizerJson* out) {
     return unsupported("model", type.substr(0, 100));
   }
   PG_SEMANTIC_RETURN_IF_ERROR(check_parts(out->components));
-  const Result<std::optional<std::string>> unknown = json_string(*model, "unk_token", kFile);
+  const Result<std::optional<std::string>> unknown = json_string(*model, "unk_token", kTokenizerJson);
   if (!unknown) return unknown.status();
   out->config.unknown_token = unknown->value_or("");
   if (const json* merges = json_member(*model, "merges"); merges != nullptr) {
     PG_SEMANTIC_RETURN_IF_ERROR(read_merges(*merges, &*out->config.pipeline));
   }
   const json* pieces = json_member(*model, "vocab");
-  if (pieces == nullptr) return corrupt("The model has no vocabulary.");
+  if (pieces == nullptr) return corrupt_tokenizer("The model has no vocabulary.");
   return pieces->is_array() ? read_scored_vocabulary(*pieces, &out->config)
                             : read_vocabulary(*pieces, &out->config.vocabulary);
 }
@@ -259,7 +255,7 @@ Status read_pipeline(const json& document, TokenizerJson* out) {
 Status read_truncation(const json& document, TokenizerConfig* config) {
   const json* truncation = json_member(document, "truncation");
   if (truncation == nullptr) return Status::ok();
-  const Result<std::optional<std::string>> direction = json_string(*truncation, "direction", kFile);
+  const Result<std::optional<std::string>> direction = json_string(*truncation, "direction", kTokenizerJson);
   if (!direction) return direction.status();
   config->truncates_left = direction->value_or("Right") == "Left";
   return Status::ok();
@@ -268,21 +264,22 @@ Status read_truncation(const json& document, TokenizerConfig* config) {
 }  // namespace
 
 Status read_vocabulary(const json& pieces, std::vector<std::string>* vocabulary) {
-  if (!pieces.is_object() || pieces.empty()) return corrupt("The model has no vocabulary.");
+  if (!pieces.is_object() || pieces.empty()) return corrupt_tokenizer("The model has no vocabulary.");
   if (pieces.size() > kMaxTokens) {
-    return corrupt("The vocabulary has more than " + std::to_string(kMaxTokens) + " pieces.");
+    return corrupt_tokenizer("The vocabulary has more than " + std::to_string(kMaxTokens) + " pieces.");
   }
   std::vector<bool> taken;
   for (const auto& [piece, value] : pieces.items()) {
     if (!value.is_number_unsigned() || value.get<uint64_t>() >= kMaxTokens) {
-      return corrupt("An id of the vocabulary is not an integer between 0 and " + std::to_string(kMaxTokens - 1) + ".");
+      return corrupt_tokenizer("An id of the vocabulary is not an integer between 0 and " +
+                               std::to_string(kMaxTokens - 1) + ".");
     }
     const auto id = value.get<size_t>();
     if (id >= vocabulary->size()) {
       vocabulary->resize(id + 1);
       taken.resize(id + 1);
     }
-    if (taken[id]) return corrupt("Two pieces of the vocabulary have the id " + std::to_string(id) + ".");
+    if (taken[id]) return corrupt_tokenizer("Two pieces of the vocabulary have the id " + std::to_string(id) + ".");
     taken[id] = true;
     (*vocabulary)[id] = piece;
   }
@@ -343,7 +340,7 @@ Result<AddedToken> read_added_token(const json& object, bool special_by_default,
 }
 
 Result<TokenizerJson> read_tokenizer_json(const json& document) {
-  if (!document.is_object()) return corrupt("It is not an object.");
+  if (!document.is_object()) return corrupt_tokenizer("It is not an object.");
   TokenizerJson out;
   out.is_tokenizer_json = true;
   const Status bert = read_bert(document, &out);
@@ -356,9 +353,10 @@ Result<TokenizerJson> read_tokenizer_json(const json& document) {
   PG_SEMANTIC_RETURN_IF_ERROR(read_truncation(document, &out.config));
 
   if (const json* added = json_member(document, "added_tokens"); added != nullptr) {
-    if (!added->is_array() || added->size() > kMaxAddedTokens) return corrupt("Its added tokens are not a list.");
+    if (!added->is_array() || added->size() > kMaxAddedTokens)
+      return corrupt_tokenizer("Its added tokens are not a list.");
     for (const json& item : *added) {
-      Result<AddedToken> token = read_added_token(item, false, kFile);
+      Result<AddedToken> token = read_added_token(item, false, kTokenizerJson);
       if (!token.is_ok()) return token.status();
       out.added_tokens.push_back(*std::move(token));
     }

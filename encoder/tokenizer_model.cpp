@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "encoder/json.h"
+#include "encoder/tokenizer_json_values.h"
 #include "encoder/tokenizer_bpe.h"
 #include "encoder/tokenizer_unigram.h"
 #include "encoder/unicode.h"
@@ -16,12 +17,6 @@ namespace pg_semantic::encoder {
 using nlohmann::json;
 
 namespace {
-
-constexpr std::string_view kFile = "tokenizer.json";
-
-Status corrupt(std::string detail) {
-  return {StatusCode::kCorrupt, "file \"tokenizer.json\" is not a usable tokenizer", std::move(detail)};
-}
 
 class WordLevelModel final : public WordModel {
  public:
@@ -88,42 +83,35 @@ using Made = Result<std::unique_ptr<WordModel>>;
 
 // ---- reading ------------------------------------------------------------------------
 
-Result<std::string> required_string(const json& object, const char* key) {
-  const Result<std::optional<std::string>> value = json_string(object, key, kFile);
-  if (!value) return value.status();
-  if (!value->has_value()) return corrupt("The model has no \"" + std::string(key) + "\".");
-  return **value;
-}
-
 Result<int32_t> read_unknown(const json& object, const PipelineTables& tables) {
-  const Result<std::string> token = required_string(object, "unk_token");
+  const Result<std::string> token = required_string(object, "unk_token", "The model");
   if (!token) return token.status();
   const int32_t id = tables.tokens().find_piece(*token);
-  if (id < 0) return corrupt("The model's unknown token is not in the vocabulary.");
+  if (id < 0) return corrupt_tokenizer("The model's unknown token is not in the vocabulary.");
   return id;
 }
 
 Status read_flag(const json& object, const char* key, bool* value) {
-  const Result<std::optional<bool>> flag = json_bool(object, key, kFile);
+  const Result<std::optional<bool>> flag = json_bool(object, key, kTokenizerJson);
   if (!flag) return flag.status();
   *value = flag->value_or(false);
   return Status::ok();
 }
 
 Made read_bpe(const json& object, const PipelineTables& tables) {
-  const Result<std::optional<double>> dropout = json_number(object, "dropout", kFile);
+  const Result<std::optional<double>> dropout = json_number(object, "dropout", kTokenizerJson);
   if (!dropout) return dropout.status();
   if (dropout->value_or(0) != 0) {
     return Status(StatusCode::kUnsupported, "tokenizer model option \"dropout\" is not supported",
                   "Its tokens would be left to chance.");
   }
   BpeOptions options;
-  const Result<std::optional<std::string>> unknown = json_string(object, "unk_token", kFile);
+  const Result<std::optional<std::string>> unknown = json_string(object, "unk_token", kTokenizerJson);
   if (!unknown) return unknown.status();
   options.unknown_token = *unknown;
   for (const auto& [key, value] : {std::pair("continuing_subword_prefix", &options.continuing_prefix),
                                    std::pair("end_of_word_suffix", &options.end_of_word_suffix)}) {
-    const Result<std::optional<std::string>> read = json_string(object, key, kFile);
+    const Result<std::optional<std::string>> read = json_string(object, key, kTokenizerJson);
     if (!read) return read.status();
     *value = read->value_or("");
   }
@@ -135,13 +123,13 @@ Made read_bpe(const json& object, const PipelineTables& tables) {
 
 Made read_unigram(const json& object, const PipelineTables& tables) {
   const int64_t last = static_cast<int64_t>(tables.tokens().header().piece_count) - 1;
-  const Result<std::optional<int64_t>> unknown = json_integer(object, "unk_id", 0, last, kFile);
+  const Result<std::optional<int64_t>> unknown = json_integer(object, "unk_id", 0, last, kTokenizerJson);
   if (!unknown) return unknown.status();
   if (!unknown->has_value()) {
     return Status(StatusCode::kUnsupported, "tokenizer model \"Unigram\" without \"unk_id\" is not supported",
                   "It has no token for characters that its vocabulary lacks.");
   }
-  if (!tables.has_trie()) return corrupt("The model has no scores.");
+  if (!tables.has_trie()) return corrupt_tokenizer("The model has no scores.");
   bool byte_fallback = false;
   PG_SEMANTIC_RETURN_IF_ERROR(read_flag(object, "byte_fallback", &byte_fallback));
   return std::unique_ptr<WordModel>(
@@ -151,9 +139,10 @@ Made read_unigram(const json& object, const PipelineTables& tables) {
 Made read_word_piece(const json& object, const PipelineTables& tables) {
   const Result<int32_t> unknown = read_unknown(object, tables);
   if (!unknown) return unknown.status();
-  Result<std::string> prefix = required_string(object, "continuing_subword_prefix");
+  Result<std::string> prefix = required_string(object, "continuing_subword_prefix", "The model");
   if (!prefix) return prefix.status();
-  const Result<std::optional<int64_t>> limit = json_integer(object, "max_input_chars_per_word", 0, INT64_MAX, kFile);
+  const Result<std::optional<int64_t>> limit =
+      json_integer(object, "max_input_chars_per_word", 0, INT64_MAX, kTokenizerJson);
   if (!limit) return limit.status();
   return std::unique_ptr<WordModel>(std::make_unique<WordPieceModel>(
       *unknown, std::move(*prefix), static_cast<size_t>(limit->value_or(100)), tables));
@@ -162,7 +151,7 @@ Made read_word_piece(const json& object, const PipelineTables& tables) {
 }  // namespace
 
 Made read_word_model(const json& description, const PipelineTables& tables) {
-  const Result<std::string> type = required_string(description, "type");
+  const Result<std::string> type = required_string(description, "type", "The model");
   if (!type) return type.status();
   if (*type == "BPE") return read_bpe(description, tables);
   if (*type == "Unigram") return read_unigram(description, tables);

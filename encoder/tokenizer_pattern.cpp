@@ -10,18 +10,14 @@
 #include <unicode/utext.h>
 
 #include "encoder/json.h"
+#include "encoder/tokenizer_json_values.h"
 #include "encoder/unicode.h"
 
 namespace pg_semantic::encoder {
 
 namespace {
 
-constexpr std::string_view kFile = "tokenizer.json";
 constexpr size_t kMaxPatternBytes = 1 << 14;
-
-Status corrupt(std::string detail) {
-  return {StatusCode::kCorrupt, "file \"tokenizer.json\" is not a usable tokenizer", std::move(detail)};
-}
 
 Status unsupported(std::string_view pattern) {
   return {StatusCode::kUnsupported, "regular expression of the tokenizer is not supported",
@@ -203,17 +199,17 @@ size_t contraction_length(std::string_view text) {
 
 Result<std::unique_ptr<TextPattern>> read_text_pattern(const nlohmann::json& object) {
   const nlohmann::json* pattern = json_member(object, "pattern");
-  if (pattern == nullptr) return corrupt("A part has no \"pattern\".");
-  const Result<std::optional<std::string>> text = json_string(*pattern, "String", kFile);
+  if (pattern == nullptr) return corrupt_tokenizer("A part has no \"pattern\".");
+  const Result<std::optional<std::string>> text = json_string(*pattern, "String", kTokenizerJson);
   if (!text) return text.status();
   if (text->has_value()) {
     if ((*text)->empty()) return compile_regex("");
     return std::unique_ptr<TextPattern>(std::make_unique<StringPattern>(**text));
   }
-  const Result<std::optional<std::string>> regex = json_string(*pattern, "Regex", kFile);
+  const Result<std::optional<std::string>> regex = json_string(*pattern, "Regex", kTokenizerJson);
   if (!regex) return regex.status();
   if (regex->has_value()) return compile_regex(**regex);
-  return corrupt("A pattern is neither a string nor a regular expression.");
+  return corrupt_tokenizer("A pattern is neither a string nor a regular expression.");
 }
 
 std::vector<ByteRange> split_like_gpt2(std::string_view text) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "encoder/json.h"
+#include "encoder/tokenizer_json_values.h"
 #include "encoder/tokenizer_tables.h"
 
 namespace pg_semantic::encoder {
@@ -15,12 +16,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr std::string_view kFile = "tokenizer.json";
 constexpr size_t kMaxFrameTokens = 64;
-
-Status corrupt(std::string detail) {
-  return {StatusCode::kCorrupt, "file \"tokenizer.json\" is not a usable tokenizer", std::move(detail)};
-}
 
 Status unsupported_template(const json& pieces) {
   return {StatusCode::kUnsupported, "tokenizer template is not supported",
@@ -29,7 +25,7 @@ Status unsupported_template(const json& pieces) {
 
 Result<int32_t> read_id(const json& value) {
   if (!value.is_number_unsigned() || value.get<uint64_t>() >= kMaxTokens) {
-    return corrupt("The post-processor has an id that is out of range.");
+    return corrupt_tokenizer("The post-processor has an id that is out of range.");
   }
   return value.get<int32_t>();
 }
@@ -38,7 +34,7 @@ Result<int32_t> read_id(const json& value) {
 Result<int32_t> read_named_id(const json& processor, const char* key) {
   const json* pair = json_member(processor, key);
   if (pair == nullptr || !pair->is_array() || pair->size() != 2) {
-    return corrupt("The post-processor has no \"" + std::string(key) + "\".");
+    return corrupt_tokenizer("The post-processor has no \"" + std::string(key) + "\".");
   }
   return read_id((*pair)[1]);
 }
@@ -54,7 +50,7 @@ Status append_special(const json& processor, const std::string& name, int64_t ty
   const json* table = json_member(processor, "special_tokens");
   const json* entry = table != nullptr ? json_member(*table, name) : nullptr;
   const json* ids = entry != nullptr ? json_member(*entry, "ids") : nullptr;
-  if (ids == nullptr || !ids->is_array()) return corrupt("The template has a special token without ids.");
+  if (ids == nullptr || !ids->is_array()) return corrupt_tokenizer("The template has a special token without ids.");
   for (const json& value : *ids) {
     const Result<int32_t> id = read_id(value);
     if (!id) return id.status();
@@ -71,14 +67,14 @@ Status append_piece(const json& processor, const json& item, std::vector<Templat
   const json* text = json_member(item, "Sequence");
   const json* special = json_member(item, "SpecialToken");
   const json* piece = text != nullptr ? text : special;
-  if (piece == nullptr) return corrupt("The template has a piece that is neither text nor special token.");
-  const Result<std::optional<std::string>> id = json_string(*piece, "id", kFile);
+  if (piece == nullptr) return corrupt_tokenizer("The template has a piece that is neither text nor special token.");
+  const Result<std::optional<std::string>> id = json_string(*piece, "id", kTokenizerJson);
   if (!id) return id.status();
-  const Result<std::optional<int64_t>> type = json_integer(*piece, "type_id", 0, INT32_MAX, kFile);
+  const Result<std::optional<int64_t>> type = json_integer(*piece, "type_id", 0, INT32_MAX, kTokenizerJson);
   if (!type) return type.status();
-  if (!id->has_value()) return corrupt("The template has a piece without \"id\".");
+  if (!id->has_value()) return corrupt_tokenizer("The template has a piece without \"id\".");
   if (special != nullptr) return append_special(processor, **id, type->value_or(0), out);
-  if (**id != "A" && **id != "B") return corrupt("The template has a text that is neither \"A\" nor \"B\".");
+  if (**id != "A" && **id != "B") return corrupt_tokenizer("The template has a text that is neither \"A\" nor \"B\".");
   out->push_back({**id == "A" ? 0 : 1, 0, type->value_or(0)});
   return Status::ok();
 }
@@ -110,7 +106,8 @@ std::optional<SpecialTokenFrame> frame_of(const std::vector<TemplatePiece>& piec
 Status read_template(const json& processor, PostProcessor* out) {
   for (const auto& [key, texts, frame] : {std::tuple("single", 1, &out->single), std::tuple("pair", 2, &out->pair)}) {
     const json* items = json_member(processor, key);
-    if (items == nullptr || !items->is_array()) return corrupt("The template has no \"" + std::string(key) + "\".");
+    if (items == nullptr || !items->is_array())
+      return corrupt_tokenizer("The template has no \"" + std::string(key) + "\".");
     std::vector<TemplatePiece> pieces;
     for (const json& item : *items) PG_SEMANTIC_RETURN_IF_ERROR(append_piece(processor, item, &pieces));
     const std::optional<SpecialTokenFrame> read = frame_of(pieces, texts);
@@ -135,9 +132,9 @@ Status read_fixed(const json& processor, bool is_roberta, PostProcessor* out) {
 }
 
 Status read_trimming(const json& processor, PostProcessor* out) {
-  const Result<std::optional<bool>> trims = json_bool(processor, "trim_offsets", kFile);
+  const Result<std::optional<bool>> trims = json_bool(processor, "trim_offsets", kTokenizerJson);
   if (!trims) return trims.status();
-  const Result<std::optional<bool>> prefix = json_bool(processor, "add_prefix_space", kFile);
+  const Result<std::optional<bool>> prefix = json_bool(processor, "add_prefix_space", kTokenizerJson);
   if (!prefix) return prefix.status();
   out->trims_offsets = trims->value_or(true);
   out->adds_prefix_space = prefix->value_or(true);
@@ -145,12 +142,12 @@ Status read_trimming(const json& processor, PostProcessor* out) {
 }
 
 Status read_into(const json& processor, bool* has_frame, PostProcessor* out) {
-  const Result<std::optional<std::string>> name = json_string(processor, "type", kFile);
+  const Result<std::optional<std::string>> name = json_string(processor, "type", kTokenizerJson);
   if (!name) return name.status();
   const std::string type = name->value_or("(none)");
   if (type == "Sequence") {
     const json* members = json_member(processor, "processors");
-    if (members == nullptr || !members->is_array()) return corrupt("A sequence has no \"processors\".");
+    if (members == nullptr || !members->is_array()) return corrupt_tokenizer("A sequence has no \"processors\".");
     for (const json& member : *members) PG_SEMANTIC_RETURN_IF_ERROR(read_into(member, has_frame, out));
     return Status::ok();
   }

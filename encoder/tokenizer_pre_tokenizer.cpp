@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "encoder/json.h"
+#include "encoder/tokenizer_json_values.h"
 #include "encoder/tokenizer_pattern.h"
 #include "encoder/unicode.h"
 
@@ -15,12 +16,6 @@ namespace pg_semantic::encoder {
 using nlohmann::json;
 
 namespace {
-
-constexpr std::string_view kFile = "tokenizer.json";
-
-Status corrupt(std::string detail) {
-  return {StatusCode::kCorrupt, "file \"tokenizer.json\" is not a usable tokenizer", std::move(detail)};
-}
 
 // What becomes of the delimiters between words.
 enum class DelimiterBehavior : uint8_t { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
@@ -274,18 +269,6 @@ Made make(Arguments&&... arguments) {
   return std::unique_ptr<PreTokenizer>(std::make_unique<T>(std::forward<Arguments>(arguments)...));
 }
 
-Result<bool> flag(const json& object, const char* key, bool otherwise) {
-  const Result<std::optional<bool>> value = json_bool(object, key, kFile);
-  if (!value) return value.status();
-  return value->value_or(otherwise);
-}
-
-Result<std::string> string_or(const json& object, const char* key, const char* otherwise) {
-  const Result<std::optional<std::string>> value = json_string(object, key, kFile);
-  if (!value) return value.status();
-  return value->value_or(otherwise);
-}
-
 Result<DelimiterBehavior> read_behavior(const json& object, const char* otherwise) {
   const Result<std::string> name = string_or(object, "behavior", otherwise);
   if (!name) return name.status();
@@ -298,7 +281,7 @@ Result<DelimiterBehavior> read_behavior(const json& object, const char* otherwis
   for (const auto& [known, behavior] : kNames) {
     if (*name == known) return behavior;
   }
-  return corrupt("A pre-tokenizer's \"behavior\" is none that is known.");
+  return corrupt_tokenizer("A pre-tokenizer's \"behavior\" is none that is known.");
 }
 
 Made read_split(const json& object) {
@@ -306,7 +289,7 @@ Made read_split(const json& object) {
   if (!pattern) return pattern.status();
   const Result<DelimiterBehavior> behavior = read_behavior(object, "");
   if (!behavior) return behavior.status();
-  const Result<bool> invert = flag(object, "invert", false);
+  const Result<bool> invert = flag_or(object, "invert", false);
   if (!invert) return invert.status();
   const std::shared_ptr<TextPattern> shared = std::move(*pattern);
   return make<DelimiterSplitter>([shared](std::string_view text) { return shared->find_all(text); }, *behavior,
@@ -314,9 +297,9 @@ Made read_split(const json& object) {
 }
 
 Made read_byte_level(const json& object) {
-  const Result<bool> prefix = flag(object, "add_prefix_space", true);
+  const Result<bool> prefix = flag_or(object, "add_prefix_space", true);
   if (!prefix) return prefix.status();
-  const Result<bool> splits = flag(object, "use_regex", true);
+  const Result<bool> splits = flag_or(object, "use_regex", true);
   if (!splits) return splits.status();
   return make<ByteLevelSplitter>(*prefix, *splits);
 }
@@ -326,15 +309,15 @@ bool is_one_character(std::string_view text) { return !text.empty() && utf8_leng
 Made read_metaspace(const json& object) {
   Result<std::string> replacement = string_or(object, "replacement", "\xE2\x96\x81");
   if (!replacement) return replacement.status();
-  if (!is_one_character(*replacement)) return corrupt("Metaspace's \"replacement\" is not one character.");
+  if (!is_one_character(*replacement)) return corrupt_tokenizer("Metaspace's \"replacement\" is not one character.");
   const Result<std::string> scheme = string_or(object, "prepend_scheme", "always");
   if (!scheme) return scheme.status();
-  const Result<bool> prefix = flag(object, "add_prefix_space", true);
+  const Result<bool> prefix = flag_or(object, "add_prefix_space", true);
   if (!prefix) return prefix.status();
-  const Result<bool> splits = flag(object, "split", true);
+  const Result<bool> splits = flag_or(object, "split", true);
   if (!splits) return splits.status();
   if (*scheme != "always" && *scheme != "first" && *scheme != "never") {
-    return corrupt("Metaspace's \"prepend_scheme\" is none that is known.");
+    return corrupt_tokenizer("Metaspace's \"prepend_scheme\" is none that is known.");
   }
   PrependScheme prepend = *scheme == "always" ? PrependScheme::kAlways : PrependScheme::kFirst;
   if (*scheme == "never" || !*prefix) prepend = PrependScheme::kNever;
@@ -344,7 +327,7 @@ Made read_metaspace(const json& object) {
 Made read_delimiter(const json& object) {
   const Result<std::string> delimiter = string_or(object, "delimiter", "");
   if (!delimiter) return delimiter.status();
-  if (!is_one_character(*delimiter)) return corrupt("A pre-tokenizer's \"delimiter\" is not one character.");
+  if (!is_one_character(*delimiter)) return corrupt_tokenizer("A pre-tokenizer's \"delimiter\" is not one character.");
   const json pattern = {{"pattern", {{"String", *delimiter}}}};
   Result<std::unique_ptr<TextPattern>> read = read_text_pattern(pattern);
   if (!read) return read.status();
@@ -354,7 +337,7 @@ Made read_delimiter(const json& object) {
 }
 
 Made read_digits(const json& object) {
-  const Result<bool> individual = flag(object, "individual_digits", false);
+  const Result<bool> individual = flag_or(object, "individual_digits", false);
   if (!individual) return individual.status();
   return make<DelimiterSplitter>(find_characters(is_numeric),
                                  *individual ? DelimiterBehavior::kIsolated : DelimiterBehavior::kContiguous);
@@ -367,7 +350,7 @@ Made read_punctuation(const json& object) {
 }
 
 Made read_fixed_length(const json& object) {
-  const Result<std::optional<int64_t>> length = json_integer(object, "length", 1, INT32_MAX, kFile);
+  const Result<std::optional<int64_t>> length = json_integer(object, "length", 1, INT32_MAX, kTokenizerJson);
   if (!length) return length.status();
   return make<FixedLengthSplitter>(static_cast<size_t>(length->value_or(5)));
 }
@@ -393,7 +376,7 @@ Status read_into(const json& description, PreTokenizers* out) {
   if (!type) return type.status();
   if (*type == "Sequence") {
     const json* members = json_member(description, "pretokenizers");
-    if (members == nullptr || !members->is_array()) return corrupt("A sequence has no \"pretokenizers\".");
+    if (members == nullptr || !members->is_array()) return corrupt_tokenizer("A sequence has no \"pretokenizers\".");
     for (const json& member : *members) PG_SEMANTIC_RETURN_IF_ERROR(read_into(member, out));
     return Status::ok();
   }
@@ -405,7 +388,7 @@ Status read_into(const json& description, PreTokenizers* out) {
   }
   Made read = read_one(description, *type);
   if (!read) return read.status();
-  if (out->size() >= kMaxTokenizerParts) return corrupt("It has too many parts.");
+  if (out->size() >= kMaxTokenizerParts) return corrupt_tokenizer("It has too many parts.");
   out->push_back(std::move(*read));
   return Status::ok();
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "encoder/json.h"
+#include "encoder/tokenizer_json_values.h"
 #include "encoder/tokenizer_charsmap.h"
 #include "encoder/tokenizer_pattern.h"
 #include "encoder/unicode.h"
@@ -16,12 +17,6 @@ namespace pg_semantic::encoder {
 using nlohmann::json;
 
 namespace {
-
-constexpr std::string_view kFile = "tokenizer.json";
-
-Status corrupt(std::string detail) {
-  return {StatusCode::kCorrupt, "file \"tokenizer.json\" is not a usable tokenizer", std::move(detail)};
-}
 
 // ---- normalisation forms -----------------------------------------------------------
 
@@ -257,7 +252,7 @@ Result<std::string> decode_base64(std::string_view text) {
   constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   for (const char c : text) {
     const size_t digit = kDigits.find(c);
-    if (digit == std::string_view::npos) return corrupt("Its \"precompiled_charsmap\" is not base 64.");
+    if (digit == std::string_view::npos) return corrupt_tokenizer("Its \"precompiled_charsmap\" is not base 64.");
     bits = bits << 6 | static_cast<uint32_t>(digit);
     count += 6;
     if (count < 8) continue;
@@ -267,28 +262,15 @@ Result<std::string> decode_base64(std::string_view text) {
   return bytes;
 }
 
-Result<std::string> required_string(const json& object, const char* key) {
-  const Result<std::optional<std::string>> value = json_string(object, key, kFile);
-  if (!value) return value.status();
-  if (!value->has_value()) return corrupt("A normalizer has no \"" + std::string(key) + "\".");
-  return **value;
-}
-
-Result<bool> flag(const json& object, const char* key, bool otherwise) {
-  const Result<std::optional<bool>> value = json_bool(object, key, kFile);
-  if (!value) return value.status();
-  return value->value_or(otherwise);
-}
-
 Status read_bert_options(const json& object, NormalizerOptions* options) {
   for (const auto& [key, value] : {std::pair("clean_text", &options->clean_text),
                                    std::pair("handle_chinese_chars", &options->handle_chinese_chars),
                                    std::pair("lowercase", &options->lowercase)}) {
-    const Result<bool> read = flag(object, key, true);
+    const Result<bool> read = flag_or(object, key, true);
     if (!read) return read.status();
     *value = *read;
   }
-  const Result<bool> strip_accents = flag(object, "strip_accents", options->lowercase);
+  const Result<bool> strip_accents = flag_or(object, "strip_accents", options->lowercase);
   if (!strip_accents) return strip_accents.status();
   options->strip_accents = *strip_accents;
   return Status::ok();
@@ -313,27 +295,27 @@ Result<std::unique_ptr<TextNormalizer>> read_simple(const std::string& type) {
 
 Result<std::unique_ptr<TextNormalizer>> read_normalizer(const json& object, const std::string& type) {
   if (type == "Strip") {
-    const Result<bool> left = flag(object, "strip_left", true);
+    const Result<bool> left = flag_or(object, "strip_left", true);
     if (!left) return left.status();
-    const Result<bool> right = flag(object, "strip_right", true);
+    const Result<bool> right = flag_or(object, "strip_right", true);
     if (!right) return right.status();
     return std::unique_ptr<TextNormalizer>(std::make_unique<StripNormalizer>(*left, *right));
   }
   if (type == "Replace") {
     Result<std::unique_ptr<TextPattern>> pattern = read_text_pattern(object);
     if (!pattern) return pattern.status();
-    Result<std::string> content = required_string(object, "content");
+    Result<std::string> content = required_string(object, "content", "A normalizer");
     if (!content) return content.status();
     return std::unique_ptr<TextNormalizer>(
         std::make_unique<ReplaceNormalizer>(std::move(*pattern), std::move(*content)));
   }
   if (type == "Prepend") {
-    Result<std::string> prefix = required_string(object, "prepend");
+    Result<std::string> prefix = required_string(object, "prepend", "A normalizer");
     if (!prefix) return prefix.status();
     return std::unique_ptr<TextNormalizer>(std::make_unique<PrependNormalizer>(std::move(*prefix)));
   }
   if (type == "Precompiled") {
-    const Result<std::string> text = required_string(object, "precompiled_charsmap");
+    const Result<std::string> text = required_string(object, "precompiled_charsmap", "A normalizer");
     if (!text) return text.status();
     const Result<std::string> bytes = decode_base64(*text);
     if (!bytes) return bytes.status();
@@ -350,17 +332,17 @@ Result<std::unique_ptr<TextNormalizer>> read_normalizer(const json& object, cons
 }
 
 Status read_into(const json& description, TextNormalizers* out) {
-  const Result<std::string> type = required_string(description, "type");
+  const Result<std::string> type = required_string(description, "type", "A normalizer");
   if (!type) return type.status();
   if (*type == "Sequence") {
     const json* members = json_member(description, "normalizers");
-    if (members == nullptr || !members->is_array()) return corrupt("A sequence has no \"normalizers\".");
+    if (members == nullptr || !members->is_array()) return corrupt_tokenizer("A sequence has no \"normalizers\".");
     for (const json& member : *members) PG_SEMANTIC_RETURN_IF_ERROR(read_into(member, out));
     return Status::ok();
   }
   Result<std::unique_ptr<TextNormalizer>> normalizer = read_normalizer(description, *type);
   if (!normalizer) return normalizer.status();
-  if (out->size() >= kMaxTokenizerParts) return corrupt("It has too many parts.");
+  if (out->size() >= kMaxTokenizerParts) return corrupt_tokenizer("It has too many parts.");
   out->push_back(std::move(*normalizer));
   return Status::ok();
 }

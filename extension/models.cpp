@@ -11,6 +11,19 @@
 #include "extension/settings.h"
 
 namespace pg_semantic {
+Oid schema_of_extension(const char* name) {
+  Relation extensions = table_open(ExtensionRelationId, AccessShareLock);
+  ScanKeyData key;
+  ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(name));
+  SysScanDesc scan = systable_beginscan(extensions, ExtensionNameIndexId, true, nullptr, 1, &key);
+  HeapTuple tuple = systable_getnext(scan);
+  const Oid schema =
+      HeapTupleIsValid(tuple) ? reinterpret_cast<Form_pg_extension>(GETSTRUCT(tuple))->extnamespace : InvalidOid;
+  systable_endscan(scan);
+  table_close(extensions, AccessShareLock);
+  return schema;
+}
+
 namespace {
 
 // Raised whenever a name may have come to stand for something else.
@@ -45,24 +58,11 @@ void watch_catalog() {
   registered = true;
 }
 
-Oid schema_of_extension() {
-  Relation extensions = table_open(ExtensionRelationId, AccessShareLock);
-  ScanKeyData key;
-  ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("pg_semantic"));
-  SysScanDesc scan = systable_beginscan(extensions, ExtensionNameIndexId, true, nullptr, 1, &key);
-  HeapTuple tuple = systable_getnext(scan);
-  const Oid schema =
-      HeapTupleIsValid(tuple) ? reinterpret_cast<Form_pg_extension>(GETSTRUCT(tuple))->extnamespace : InvalidOid;
-  systable_endscan(scan);
-  table_close(extensions, AccessShareLock);
-  return schema;
-}
-
 // Reads schema and catalog table; caches them while both are there.
 void find_catalog() {
   watch_catalog();
   if (OidIsValid(cached_catalog)) return;
-  const Oid schema = schema_of_extension();
+  const Oid schema = schema_of_extension("pg_semantic");
   if (!OidIsValid(schema))
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"pg_semantic\" does not exist"),
                     errhint("Create it with CREATE EXTENSION pg_semantic.")));

@@ -37,6 +37,9 @@ const LoadedModel* find_model_by_fingerprint(const char* fingerprint, bool missi
 // Schema of the extension (it is relocatable).  42704 when it is not created.
 Oid semantic_schema();
 
+// The schema of the database's extension `name`; InvalidOid: it has none of that name.
+Oid schema_of_extension(const char* name);
+
 // Keeps a model from being dropped until the transaction ends: CREATE INDEX
 // takes it before it writes the fingerprint anywhere.  semantic_drop_model takes
 // the exclusive form before it looks for indexes.

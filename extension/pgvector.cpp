@@ -33,20 +33,11 @@ constexpr Distance kDistances[] = {{"cosine_ops", "<=>", "semantic_opclass_real_
 
 // The schema of pgvector, which is where its types are.
 Oid pgvector_schema() {
-  const Oid extension = get_extension_oid("vector", true);
-  if (!OidIsValid(extension)) {
+  const Oid schema = schema_of_extension("vector");
+  if (!OidIsValid(schema)) {
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"vector\" does not exist"),
                     errdetail("pgvector's types are not in this database."), errhint("CREATE EXTENSION vector;")));
   }
-  Relation extensions = table_open(ExtensionRelationId, AccessShareLock);
-  ScanKeyData key;
-  ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(extension));
-  SysScanDesc scan = systable_beginscan(extensions, ExtensionOidIndexId, true, nullptr, 1, &key);
-  HeapTuple tuple = systable_getnext(scan);
-  const Oid schema =
-      HeapTupleIsValid(tuple) ? reinterpret_cast<Form_pg_extension>(GETSTRUCT(tuple))->extnamespace : InvalidOid;
-  systable_endscan(scan);
-  table_close(extensions, AccessShareLock);
   return schema;
 }
 
