@@ -68,13 +68,14 @@ clean:
 endif
 
 # No -march=native and no -ffast-math: what is installed runs on any x86-64 and
-# leaves the rounding state alone.  Files named *_avx2.cpp and *_avx512.cpp hold
-# kernels that are chosen at run time.
+# leaves the rounding state alone.  Files named *_avx2.cpp, *_avx512.cpp and *_vnni.cpp
+# hold kernels that are chosen at run time.
 common_flags = -std=c++20 -O2 -g -fPIC -fvisibility=hidden -fno-strict-aliasing -fno-math-errno -Wall -Wextra -Wpointer-arith \
 	-Wno-unused-parameter -I. -MMD -MP $(SANITIZE) $(EXTRA_CXXFLAGS)
 server_flags = -I$(shell $(PG_CONFIG) --includedir-server 2>/dev/null) -Wno-register -Wno-sign-compare -Wno-volatile -Wno-clobbered -D_GNU_SOURCE
 avx2_flags = -mavx2 -mfma -mf16c
 avx512_flags = $(avx2_flags) -mavx512f -mavx512bw -mavx512dq -mavx512vl
+vnni_flags = $(avx512_flags) -mavx512vnni
 
 $(BUILD)/%_avx2.o: %_avx2.cpp
 	@mkdir -p $(@D)
@@ -83,6 +84,10 @@ $(BUILD)/%_avx2.o: %_avx2.cpp
 $(BUILD)/%_avx512.o: %_avx512.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(common_flags) $(avx512_flags) -c $< -o $@
+
+$(BUILD)/%_vnni.o: %_vnni.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(common_flags) $(vnni_flags) -c $< -o $@
 
 # encoder/, index/ and the unit tests compile without the server's headers.
 $(BUILD)/encoder/%.o $(BUILD)/index/%.o $(BUILD)/tests/%.o: common_extra =

@@ -54,6 +54,7 @@ class TemporaryVariable {
 
 const char* core_for_this_processor() {
   switch (vector_level()) {
+    case VectorLevel::kAvx512Vnni:
     case VectorLevel::kAvx512:
       return "SkylakeX";
     case VectorLevel::kAvx2:

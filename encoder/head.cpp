@@ -1,6 +1,8 @@
 // See head.h.
 #include "encoder/head.h"
 
+#include <algorithm>
+
 #include "encoder/blas.h"
 #include "encoder/kernels.h"
 
@@ -8,9 +10,14 @@ namespace pg_semantic::encoder {
 
 namespace {
 
+// Outputs whose weights are widened at a time, where they are fp16.
+constexpr size_t kOutputBlock = 1024;
+
 // out[rows, outputs] = activation(x[rows, inputs] · weightᵀ + bias)
 void apply_linear(const LinearWeights& linear, Activation activation, size_t rows, const float* x, float* out) {
-  multiply_transposed({rows, linear.outputs, linear.inputs}, {x, linear.inputs}, {linear.weight, linear.inputs},
+  std::vector<float> widened;
+  const float* weight = linear.weight.read(0, linear.outputs, &widened);
+  multiply_transposed({rows, linear.outputs, linear.inputs}, {x, linear.inputs}, {weight, linear.inputs},
                       {out, linear.outputs});
   kernels().add_bias(rows, linear.outputs, linear.bias, activation, out);
 }
@@ -25,7 +32,7 @@ const float* transform_hidden(const HeadConfig& config, const HeadWeights& weigh
     apply_linear(weights.transform, config.transform_activation, tokens, hidden, state->transformed.data());
     hidden = state->transformed.data();
   }
-  if (config.norm) kernels().add_layer_norm(tokens, width, nullptr, nullptr, weights.norm, hidden);
+  if (config.norm) kernels().add_layer_norm(tokens, width, nullptr, weights.norm, hidden);
   return hidden;
 }
 
@@ -33,8 +40,13 @@ void project_outputs(const HeadWeights& weights, OutputRange range, size_t token
                      std::vector<float>* scratch, float* logits) {
   const LinearWeights& output = weights.output;
   const size_t width = output.inputs + weights.extra_inputs;
-  multiply_transposed({tokens, range.count, output.inputs}, {hidden, width},
-                      {output.weight + range.first * output.inputs, output.inputs}, {logits, range.count});
+  std::vector<float> widened;
+  for (size_t first = 0; first < range.count; first += kOutputBlock) {
+    const size_t count = std::min(kOutputBlock, range.count - first);
+    const float* weight = output.weight.read(range.first + first, count, &widened);
+    multiply_transposed({tokens, count, output.inputs}, {hidden, width}, {weight, output.inputs},
+                        {logits + first, range.count});
+  }
   if (weights.extra != nullptr) {
     scratch->resize(tokens * range.count);
     kernels().multiply({tokens, range.count, weights.extra_inputs}, {hidden + output.inputs, width},

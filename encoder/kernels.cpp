@@ -6,9 +6,12 @@ namespace pg_semantic::encoder {
 extern const Kernels kPortableKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+extern const Kernels kAvx512VnniKernels;
 
 const Kernels& kernels_for(VectorLevel level) {
   switch (level) {
+    case VectorLevel::kAvx512Vnni:
+      return kAvx512VnniKernels;
     case VectorLevel::kAvx512:
       return kAvx512Kernels;
     case VectorLevel::kAvx2:

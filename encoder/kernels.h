@@ -1,7 +1,7 @@
 // The encoder's arithmetic, chosen at run time for the processor.
 //
-// Three builds of one source (kernels_impl.inc): portable, AVX2, AVX-512.  They
-// differ in rounding only.  A number depends on its own row and operands, never
+// Four builds of one source (kernels_impl.inc): portable, AVX2, AVX-512, AVX-512
+// with VNNI.  They differ in rounding only.  A number depends on its own row and operands, never
 // on its place in a vector register or on the rows beside it.
 //
 // Matrices are row-major fp32; `stride` counts floats from row to row.  No
@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "encoder/cpu_features.h"
+#include "encoder/packed_weights.h"
 
 namespace pg_semantic::encoder {
 
@@ -45,6 +46,20 @@ struct ProductShape {
   size_t inner;
 };
 
+// Panels first … last - 1 of packed weights.
+struct PanelRange {
+  size_t first;
+  size_t last;
+};
+
+// Rows of numbers x ≈ scales[row] · data[row, column] + least[row].
+struct QuantizedRows {
+  uint8_t* data;  // a row is filled up with zeros to a multiple of 4
+  size_t stride;  // at least that
+  float* scales;
+  float* least;
+};
+
 struct LayerNormWeights {
   const float* weight;
   const float* bias;
@@ -59,18 +74,41 @@ struct Kernels {
   // c[rows, columns] = a[rows, inner] · b[inner, columns]
   void (*multiply)(ProductShape shape, ConstMatrix a, ConstMatrix b, Matrix c);
 
+  // The columns of `range` of c = activation(a[rows, inputs] · weightsᵀ + bias), for weights stored as fp32 or fp16;
+  // bias may be nullptr.  c is the matrix of all outputs.
+  void (*multiply_packed)(size_t rows, ConstMatrix a, const PackedWeights& weights, PanelRange range, const float* bias,
+                          Activation activation, Matrix c);
+
+  // Each row of x by itself: 256 equal steps from its least to its greatest number.
+  void (*quantize_rows)(size_t rows, size_t columns, ConstMatrix x, QuantizedRows out);
+
+  // As multiply_packed, for weights stored as int8.
+  void (*multiply_quantized)(size_t rows, QuantizedRows a, const PackedWeights& weights, PanelRange range,
+                             const float* bias, Activation activation, Matrix c);
+
+  // Panels, laid out as kPackedFloat32 is, of scale · x[rows, columns]: x's rows are the outputs.
+  void (*pack_transposed)(size_t rows, size_t columns, float scale, ConstMatrix x, float* panels);
+
+  // The same of x itself: its columns are the outputs.
+  void (*pack)(size_t rows, size_t columns, ConstMatrix x, float* panels);
+
+  // c[rows, columns] = a[rows, inner] · panels, a row times row_scales[row] where that is not nullptr.
+  void (*multiply_panels)(ProductShape shape, ConstMatrix a, const float* panels, const float* row_scales, Matrix c);
+
+  // out[i] = halves[i], IEEE half precision
+  void (*widen)(size_t count, const uint16_t* halves, float* out);
+
   // x[r, c] = activation(x[r, c] + bias[c]); bias may be nullptr
   void (*add_bias)(size_t rows, size_t columns, const float* bias, Activation activation, float* x);
 
   // x[r, c] += bias[c - r]: one number for each distance, also negative ones
   void (*add_diagonals)(size_t rows, size_t columns, const float* bias, Matrix x);
 
-  // Each row of x, `columns` long, becomes its softmax (numbers ≥ 0 that add up to 1).
-  void (*softmax)(size_t rows, size_t columns, Matrix x);
+  // Each row of x, `columns` long, becomes e^(x - its largest): times inverse_sums[row] that is its softmax.
+  void (*softmax_numerators)(size_t rows, size_t columns, Matrix x, float* inverse_sums);
 
-  // x[r] = LayerNorm(x[r] + delta[r] + delta_bias); delta and delta_bias may be nullptr together
-  void (*add_layer_norm)(size_t rows, size_t columns, const float* delta, const float* delta_bias,
-                         const LayerNormWeights& norm, float* x);
+  // x[r] = LayerNorm(x[r] + delta[r]); delta may be nullptr
+  void (*add_layer_norm)(size_t rows, size_t columns, const float* delta, const LayerNormWeights& norm, float* x);
 };
 
 // The build of `level`; the caller makes sure that the processor has it.

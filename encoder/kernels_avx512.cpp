@@ -2,6 +2,10 @@
 #define PG_SEMANTIC_VECTOR_FLOATS 16
 #define PG_SEMANTIC_TILE_ROWS 4
 #define PG_SEMANTIC_TILE_COLUMNS 4
+#define PG_SEMANTIC_PACKED_ROWS 8
+#define PG_SEMANTIC_PACKED_PANELS 3
+#define PG_SEMANTIC_QUANTIZED_ROWS 4
+#define PG_SEMANTIC_QUANTIZED_PANELS 3
 
 #include "encoder/kernels.h"
 #include "encoder/kernels_impl.inc"

@@ -2,6 +2,10 @@
 #define PG_SEMANTIC_VECTOR_FLOATS 4
 #define PG_SEMANTIC_TILE_ROWS 4
 #define PG_SEMANTIC_TILE_COLUMNS 3
+#define PG_SEMANTIC_PACKED_ROWS 2
+#define PG_SEMANTIC_PACKED_PANELS 1
+#define PG_SEMANTIC_QUANTIZED_ROWS 2
+#define PG_SEMANTIC_QUANTIZED_PANELS 1
 
 #include "encoder/kernels.h"
 #include "encoder/kernels_impl.inc"

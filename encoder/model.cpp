@@ -12,7 +12,6 @@
 #include <cstring>
 #include <utility>
 
-#include "encoder/blas.h"
 #include "encoder/head.h"
 #include "encoder/job_runner.h"
 #include "encoder/model_file.h"
@@ -264,47 +263,74 @@ class MappedModel final : public Model {
 
     const auto length = [&](size_t i) { return ids[i].size(); };
     return run_batches(ids.size(), length, options,
-                       [&](size_t begin, size_t end, Scratch* scratch, const Interrupted& interrupted) {
-                         return embed_batch(std::span(ids).subspan(begin, end - begin), skipped, interrupted, scratch,
-                                            out.data() + begin * static_cast<size_t>(info_.dimensions));
+                       [&](size_t begin, size_t end, Scratch* scratch, const ForwardOptions& forward_options) {
+                         return embed_batch(std::span(ids).subspan(begin, end - begin), skipped, forward_options,
+                                            scratch, out.data() + begin * static_cast<size_t>(info_.dimensions));
                        });
   }
 
   // Cuts texts 0 … count - 1 of length(i) tokens into batches and runs
-  // job(begin, end, scratch, interrupted) for each.
+  // job(begin, end, scratch, forward_options) for each: on a thread of its own where
+  // that keeps all threads busy, else one after the other with all threads together.
   template <typename Length, typename Job>
-  Status run_batches(size_t count, const Length& length, const EmbedOptions& options, const Job& job) const {
-    size_t tokens = 0;
-    for (size_t i = 0; i < count; ++i) tokens += length(i);
-    const std::vector<size_t> ends = cut_batches(count, length, tokens, options.threads);
-    prepare_multiply(static_cast<double>(tokens) * operations_per_token(weights_));
-    JobRunner runner(options, ends.size());
+  static Status run_batches(size_t count, const Length& length, const EmbedOptions& options, const Job& job) {
+    const auto threads = static_cast<size_t>(std::clamp(options.threads, 1, kMaxThreads));
+    Batches batches = cut_batches(count, length, threads);
+    const bool together = threads > 1 && !keeps_busy(batches, threads);
+    if (together) batches = cut_batches(count, length, 1);
+    const auto run = [&](size_t batch, Scratch* scratch, const ForwardOptions& forward_options) {
+      return job(batch == 0 ? 0 : batches.ends[batch - 1], batches.ends[batch], scratch, forward_options);
+    };
+    for (size_t batch = 0; together && batch < batches.ends.size(); ++batch) {
+      PG_SEMANTIC_RETURN_IF_ERROR(run(batch, &scratch_of(0), {options.threads, options.interrupted}));
+    }
+    if (together) return Status::ok();
+    JobRunner runner(options, batches.ends.size());
     return runner.run([&](size_t batch, size_t worker, const Interrupted& interrupted) {
-      const size_t begin = batch == 0 ? 0 : ends[batch - 1];
-      return job(begin, ends[batch], &scratch_of(worker), interrupted);
+      return run(batch, &scratch_of(worker), {1, interrupted});
     });
   }
 
-  // Where each batch ends among the texts: consecutive texts of kBatchTokens
-  // tokens at most (or one longer text), and no more than each thread's share.
+  struct Batches {
+    std::vector<size_t> ends;    // where each ends among the texts
+    std::vector<size_t> tokens;  // of each
+  };
+
+  // Consecutive texts of kBatchTokens tokens at most (or one longer text), and no
+  // more than each thread's share.
   template <typename Length>
-  static std::vector<size_t> cut_batches(size_t count, const Length& length, size_t total, int32_t threads) {
-    const size_t share = total / static_cast<size_t>(std::clamp(threads, 1, kMaxThreads)) + 1;
-    const size_t limit = std::min(kBatchTokens, share);
-    std::vector<size_t> ends;
+  static Batches cut_batches(size_t count, const Length& length, size_t threads) {
+    size_t total = 0;
+    for (size_t i = 0; i < count; ++i) total += length(i);
+    const size_t limit = std::min(kBatchTokens, total / threads + 1);
+    Batches batches;
     size_t tokens = 0;
     for (size_t i = 0; i < count; ++i) {
       if (tokens > 0 && tokens + length(i) > limit) {
-        ends.push_back(i);
-        tokens = 0;
+        batches.ends.push_back(i);
+        batches.tokens.push_back(std::exchange(tokens, 0));
       }
       tokens += length(i);
     }
-    if (count > 0) ends.push_back(count);
-    return ends;
+    if (count == 0) return batches;
+    batches.ends.push_back(count);
+    batches.tokens.push_back(tokens);
+    return batches;
   }
 
-  Status embed_batch(std::span<const std::vector<int32_t>> texts, size_t skipped, const Interrupted& interrupted,
+  // Whether threads that each take the next of the batches have nearly nothing
+  // to wait for in the end.
+  static bool keeps_busy(const Batches& batches, size_t threads) {
+    std::vector<size_t> loads(threads);
+    size_t total = 0;
+    for (const size_t tokens : batches.tokens) {
+      *std::min_element(loads.begin(), loads.end()) += tokens;
+      total += tokens;
+    }
+    return *std::max_element(loads.begin(), loads.end()) * threads <= total + total / 8;
+  }
+
+  Status embed_batch(std::span<const std::vector<int32_t>> texts, size_t skipped, const ForwardOptions& options,
                      Scratch* scratch, float* out) const {
     TokenBatch& batch = scratch->batch;
     batch.clear();
@@ -312,7 +338,7 @@ class MappedModel final : public Model {
       batch.ids.insert(batch.ids.end(), ids.begin(), ids.end());
       batch.begins.push_back(batch.ids.size());
     }
-    PG_SEMANTIC_RETURN_IF_ERROR(forward(config_.transformer, weights_, batch, interrupted, &scratch->state));
+    PG_SEMANTIC_RETURN_IF_ERROR(forward(config_.transformer, weights_, batch, options, &scratch->state));
     const auto width = static_cast<size_t>(config_.transformer.width);
     for (size_t i = 0; i < texts.size(); ++i) {
       const TextStates text{scratch->state.hidden() + batch.begins[i] * width, batch.length(i), width, skipped};
@@ -327,7 +353,7 @@ class MappedModel final : public Model {
     batch.clear();
     for (const Token& token : tokens) batch.ids.push_back(token.id);
     batch.begins.push_back(batch.ids.size());
-    return forward(config_.transformer, weights_, batch, options.interrupted, &scratch->state);
+    return forward(config_.transformer, weights_, batch, {options.threads, options.interrupted}, &scratch->state);
   }
 
   // Batches sequences.  (*results)[i] are the rows, of `columns` numbers, of what
@@ -338,25 +364,25 @@ class MappedModel final : public Model {
     try {
       results->assign(sequences.size(), {});
       const auto length = [&](size_t i) { return sequences[i].ids.size(); };
-      return run_batches(
-          sequences.size(), length, options,
-          [&](size_t begin, size_t end, Scratch* scratch, const Interrupted& interrupted) {
-            PG_SEMANTIC_RETURN_IF_ERROR(forward_sequences(sequences.subspan(begin, end - begin), interrupted, scratch));
-            const float* next = compute(scratch->head.hidden.size() / width(), scratch);
-            for (size_t i = begin; i < end; ++i) {
-              const size_t count = sequences[i].wanted.size() * columns;
-              (*results)[i].assign(next, next + count);
-              next += count;
-            }
-            return Status::ok();
-          });
+      return run_batches(sequences.size(), length, options,
+                         [&](size_t begin, size_t end, Scratch* scratch, const ForwardOptions& forward_options) {
+                           PG_SEMANTIC_RETURN_IF_ERROR(
+                               forward_sequences(sequences.subspan(begin, end - begin), forward_options, scratch));
+                           const float* next = compute(scratch->head.hidden.size() / width(), scratch);
+                           for (size_t i = begin; i < end; ++i) {
+                             const size_t count = sequences[i].wanted.size() * columns;
+                             (*results)[i].assign(next, next + count);
+                             next += count;
+                           }
+                           return Status::ok();
+                         });
     } catch (const std::bad_alloc&) {
       return {StatusCode::kOutOfMemory, "out of memory"};
     }
   }
 
   // The states of the wanted tokens of one batch, into scratch->head.hidden.
-  Status forward_sequences(std::span<const TokenSequence> sequences, const Interrupted& interrupted,
+  Status forward_sequences(std::span<const TokenSequence> sequences, const ForwardOptions& options,
                            Scratch* scratch) const {
     TokenBatch& batch = scratch->batch;
     batch.clear();
@@ -366,7 +392,7 @@ class MappedModel final : public Model {
       batch.first_segments.push_back(sequence.first_segment);
       batch.attended.push_back(sequence.attended == 0 ? sequence.ids.size() : sequence.attended);
     }
-    PG_SEMANTIC_RETURN_IF_ERROR(forward(config_.transformer, weights_, batch, interrupted, &scratch->state));
+    PG_SEMANTIC_RETURN_IF_ERROR(forward(config_.transformer, weights_, batch, options, &scratch->state));
 
     std::vector<float>& states = scratch->head.hidden;
     states.clear();

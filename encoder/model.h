@@ -29,7 +29,7 @@
 namespace pg_semantic::encoder {
 
 // Raised when the layout of model files changes; part of their file name.
-inline constexpr uint32_t kModelFileVersion = 1;
+inline constexpr uint32_t kModelFileVersion = 2;
 
 // Polled during long work, from the calling thread only; true means stop now.
 using Interrupted = std::function<bool()>;
@@ -45,7 +45,7 @@ struct ModelInfo {
   int64_t parameters = 0;  // of the tensors that are used
   std::string pooling;     // "mean", "cls", "max", "mean_sqrt_len", joined by "+"
   bool normalized = false;
-  std::string model_precision;  // "fp32"
+  std::string model_precision;  // "fp32", "fp16", "int8"
   int64_t bytes = 0;            // of the model file
   std::vector<std::string> labels;
   std::string fingerprint;  // SHA-256 of configuration, tokenizer and tensors as loaded, lower-case hex
@@ -55,6 +55,8 @@ struct HeadConfig;
 struct LateInteractionConfig;
 
 struct CompileOptions {
+  // "fp16": weights in half precision, arithmetic in fp32.  "int8": the transformer's linear layers in 8 bits, each
+  // token's inputs quantised as they come; everything else as in "fp16".
   std::string model_precision = "fp32";
   Interrupted interrupted;  // may be empty
 };

@@ -145,7 +145,7 @@ class ModelCompiler {
       const TensorSpec& spec = tensor.spec;
       table.push_back({static_cast<uint32_t>(spec.role), spec.index, spec.rows, spec.columns, next});
       header.parameters += spec.rows * spec.columns;
-      next = aligned(next + static_cast<uint64_t>(spec.rows * spec.columns) * sizeof(float));
+      next = aligned(next + spec.bytes());
     }
     PG_SEMANTIC_RETURN_IF_ERROR(write_section(std::as_bytes(std::span(table)), &file, &header.table));
 
@@ -241,16 +241,21 @@ class ModelCompiler {
 
   Status write_tensor(const SourcedTensor& tensor, ModelFileWriter* file) {
     fingerprint_.tensor(tensor.spec);
+    TensorEncoder encoder(tensor.spec.storage, static_cast<size_t>(tensor.spec.rows),
+                          static_cast<size_t>(tensor.spec.columns),
+                          [&](std::span<const std::byte> bytes) { return file->append(bytes); });
     const auto sink = [&](std::span<const float> values) {
       if (options_.interrupted && options_.interrupted()) return Status::cancelled();
       fingerprint_.values(values);
-      return file->append(std::as_bytes(values));
+      return encoder.append(values);
     };
-    if (tensor.store == nullptr) return sink(sinusoidal_positions(tensor.spec));
+    if (tensor.store == nullptr) {
+      PG_SEMANTIC_RETURN_IF_ERROR(sink(sinusoidal_positions(tensor.spec)));
+    }
     for (const std::string& name : tensor.names) {
       PG_SEMANTIC_RETURN_IF_ERROR(tensor.store->read(name, sink));
     }
-    return Status::ok();
+    return encoder.finish();
   }
 
   // Vaswani et al., arXiv 1706.03762, section 3.5, sines and cosines interleaved.
@@ -279,11 +284,9 @@ class ModelCompiler {
 };
 
 Result<ModelInfo> compile(const std::string& directory, const std::string& output_path, const CompileOptions& options) {
-  if (options.model_precision != "fp32") {
-    const bool known = options.model_precision == "fp16" || options.model_precision == "int8";
-    return Status(known ? StatusCode::kUnsupported : StatusCode::kInvalidArgument,
-                  "model precision \"" + options.model_precision + "\" is not supported", "",
-                  "The supported model precision is \"fp32\".");
+  if (!is_model_precision(options.model_precision)) {
+    return Status(StatusCode::kInvalidArgument, "model precision \"" + options.model_precision + "\" does not exist",
+                  "", "There are \"fp32\", \"fp16\" and \"int8\".");
   }
   Result<ModelDirectory> read = read_model_directory(directory);
   if (!read) return read.status();

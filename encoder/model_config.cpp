@@ -415,7 +415,12 @@ std::optional<Activation> activation_from_torch_class(std::string_view class_nam
   return std::nullopt;
 }
 
+bool is_model_precision(std::string_view name) { return name == "fp32" || name == "fp16" || name == "int8"; }
+
 Status check_config(const ModelConfig& config) {
+  if (!is_model_precision(config.model_precision)) {
+    return out_of_range("There is no model precision \"" + config.model_precision + "\".");
+  }
   PG_SEMANTIC_RETURN_IF_ERROR(check_transformer(config.transformer));
   PG_SEMANTIC_RETURN_IF_ERROR(check_modules(config));
   PG_SEMANTIC_RETURN_IF_ERROR(check_head(config));

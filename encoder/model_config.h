@@ -173,6 +173,8 @@ inline constexpr int64_t kRelativeBuckets = 32;  // the only number of them that
 // message's detail names the value.
 Status check_config(const ModelConfig& config);
 
+bool is_model_precision(std::string_view name);  // "fp32", "fp16", "int8"
+
 // Of a sentence embedding.
 int64_t embedding_dimensions(const ModelConfig& config);
 bool ends_normalized(const ModelConfig& config);

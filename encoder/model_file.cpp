@@ -50,8 +50,7 @@ Status check_entry(const TensorEntry& entry, const TensorSpec& spec, const FileS
       entry.columns != spec.columns) {
     return corrupt(name, "Its tensors are not those of its configuration.");
   }
-  // check_config() keeps rows · columns far from overflow.
-  const uint64_t bytes = static_cast<uint64_t>(spec.rows) * static_cast<uint64_t>(spec.columns) * sizeof(float);
+  const uint64_t bytes = spec.bytes();
   const bool inside = entry.offset % kModelFileAlignment == 0 && entry.offset >= data.offset &&
                       entry.offset - data.offset <= data.bytes && bytes <= data.bytes - (entry.offset - data.offset);
   return inside ? Status::ok() : corrupt(name, "A tensor lies outside the data.");
@@ -90,7 +89,7 @@ Result<ModelFileView> view_model_file(std::span<const std::byte> bytes, const st
     TensorEntry entry;
     std::memcpy(&entry, table.data() + i * sizeof(entry), sizeof(entry));
     PG_SEMANTIC_RETURN_IF_ERROR(check_entry(entry, plan[i], header.data, name));
-    view.tensors.push_back(reinterpret_cast<const float*>(bytes.data() + entry.offset));
+    view.tensors.push_back(bytes.data() + entry.offset);
   }
   return view;
 }

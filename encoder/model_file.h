@@ -4,7 +4,7 @@
 //   config    JSON, the form of model_config.h
 //   tokenizer the tables of Tokenizer::compile()
 //   table     a TensorEntry for each tensor, in the order of tensor_plan()
-//   data      the tensors, fp32 row-major, each beginning at a multiple of 64
+//   data      the tensors, as tensor_plan() says they are stored, each beginning at a multiple of 64
 //
 // Sections begin at multiples of 64, in this order; all numbers are
 // little-endian.
@@ -61,7 +61,7 @@ static_assert(sizeof(TensorEntry) == 32);
 struct ModelFileView {
   ModelConfig config;
   std::span<const std::byte> tokenizer;
-  std::vector<const float*> tensors;  // in the order of tensor_plan(config)
+  std::vector<const std::byte*> tensors;  // in the order of tensor_plan(config)
   int64_t parameters = 0;
   Sha256Digest fingerprint{};
 };

@@ -2,6 +2,7 @@
 #include "encoder/model_tensors.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace pg_semantic::encoder {
@@ -24,6 +25,37 @@ bool is_norm_weight(Role role) {
     default:
       return false;
   }
+}
+
+// The linear layers that forward() multiplies with.
+bool is_packed(Role role) {
+  switch (role) {
+    case Role::kQueryKeyValueWeight:
+    case Role::kQueryKeyWeight:
+    case Role::kValueWeight:
+    case Role::kAttentionOutputWeight:
+    case Role::kFeedForwardInWeight:
+    case Role::kFeedForwardOutWeight:
+    case Role::kStackedInWeight:
+    case Role::kStackedOutWeight:
+    case Role::kEmbeddingProjectionWeight:
+    case Role::kBottleneckWeight:
+    case Role::kSharedBottleneckWeight:
+    case Role::kOutputBottleneckWeight:
+      return true;
+    default:
+      return false;
+  }
+}
+
+TensorStorage storage_of(Role role, const std::string& model_precision) {
+  const bool half = model_precision == "fp16";
+  const bool int8 = model_precision == "int8";
+  if (is_packed(role)) {
+    if (int8) return TensorStorage::kPackedInt8;
+    return half ? TensorStorage::kPackedFloat16 : TensorStorage::kPackedFloat32;
+  }
+  return role == Role::kWordEmbeddings && (half || int8) ? TensorStorage::kFloat16 : TensorStorage::kFloat32;
 }
 
 // The role of the bias that goes with a weight.
@@ -52,7 +84,7 @@ class Planner {
 
  private:
   void add(Role role, int64_t index, int64_t rows, int64_t columns) {
-    plan_.push_back({role, static_cast<uint32_t>(index), rows, columns});
+    plan_.push_back({role, static_cast<uint32_t>(index), rows, columns, storage_of(role, config_.model_precision)});
   }
 
   // A weight, and the bias whose role follows its own.
@@ -124,7 +156,7 @@ class Planner {
 // Takes tensors in the order of the plan.
 class Reader {
  public:
-  Reader(const ModelConfig& config, std::span<const float* const> tensors)
+  Reader(const ModelConfig& config, std::span<const std::byte* const> tensors)
       : config_(config), t_(config.transformer), tensors_(tensors) {}
 
   ModelWeights read() {
@@ -140,11 +172,18 @@ class Reader {
   }
 
  private:
-  const float* take() { return tensors_[next_++]; }
+  const float* take() { return reinterpret_cast<const float*>(tensors_[next_++]); }
 
-  LinearWeights take_linear(int64_t inputs, int64_t outputs) {
-    const float* weight = take();
-    return {weight, take(), static_cast<size_t>(inputs), static_cast<size_t>(outputs)};
+  MatrixRows take_rows(int64_t columns) { return {tensors_[next_++], static_cast<size_t>(columns), false}; }
+
+  PackedWeights take_packed(int64_t inputs, int64_t outputs) {
+    return {tensors_[next_++], static_cast<size_t>(inputs), static_cast<size_t>(outputs),
+            storage_of(Role::kQueryKeyValueWeight, config_.model_precision)};
+  }
+
+  PackedLinear take_linear(int64_t inputs, int64_t outputs) {
+    const PackedWeights weight = take_packed(inputs, outputs);
+    return {weight, take()};
   }
 
   LinearWeights take_module(const ModuleConfig& module) {
@@ -152,7 +191,7 @@ class Reader {
     if (module.kind != ModuleConfig::Kind::kDense) return linear;
     linear.inputs = static_cast<size_t>(module.inputs);
     linear.outputs = static_cast<size_t>(module.outputs);
-    linear.weight = take();
+    linear.weight = take_rows(module.inputs);
     if (module.bias) linear.bias = take();
     return linear;
   }
@@ -170,7 +209,7 @@ class Reader {
   }
 
   BottleneckWeights take_bottleneck(int64_t inputs, int64_t outputs) {
-    const LinearWeights linear = take_linear(inputs, outputs);
+    const PackedLinear linear = take_linear(inputs, outputs);
     return {linear, take_norm(t_.no_norm)};
   }
 
@@ -183,7 +222,9 @@ class Reader {
   }
 
   void read_embeddings(ModelWeights* weights) {
-    weights->word_embeddings = take();
+    weights->word_embeddings = take_rows(t_.word_width());
+    weights->word_embeddings.half =
+        storage_of(Role::kWordEmbeddings, config_.model_precision) == TensorStorage::kFloat16;
     weights->position_embeddings = take();
     if (t_.token_types > 0) weights->token_type_embeddings = take();
     weights->embedding_norm = take_main_norm();
@@ -196,12 +237,10 @@ class Reader {
   LayerWeights take_layer() {
     const int64_t inner = t_.inner_width();
     LayerWeights layer;
-    layer.query_key_value = {take(), nullptr, static_cast<size_t>(inner),
-                             static_cast<size_t>(t_.shared_bottleneck ? 2 * inner : 3 * inner)};
-    if (t_.shared_bottleneck) {
-      layer.value = {take(), nullptr, static_cast<size_t>(t_.width), static_cast<size_t>(inner)};
-    }
+    layer.query_key_value.weight = take_packed(inner, t_.shared_bottleneck ? 2 * inner : 3 * inner);
+    if (t_.shared_bottleneck) layer.value.weight = take_packed(t_.width, inner);
     layer.query_key_value.bias = take();
+    layer.value.bias = layer.query_key_value.bias + 2 * inner;
     layer.attention_output = take_linear(inner, inner);
     layer.attention_norm = take_norm(t_.no_norm);
     const FeedForwardWeights last = take_feed_forward(true);
@@ -233,11 +272,16 @@ class Reader {
   void read_head(const HeadConfig& config, ModelWeights* weights) {
     HeadWeights& head = weights->head;
     const int64_t width = config.width > 0 ? config.width : t_.width;
-    if (config.transform) head.transform = take_linear(t_.width, width);
+    if (config.transform) {
+      head.transform.weight = take_rows(t_.width);
+      head.transform.bias = take();
+      head.transform.inputs = static_cast<size_t>(t_.width);
+      head.transform.outputs = static_cast<size_t>(width);
+    }
     if (config.norm) head.norm = take_norm(false);
     head.output.inputs = static_cast<size_t>(width - config.extra_inputs);
     head.output.outputs = static_cast<size_t>(config.outputs);
-    head.output.weight = config.tied ? weights->word_embeddings : take();
+    head.output.weight = config.tied ? weights->word_embeddings : take_rows(width - config.extra_inputs);
     if (config.extra_inputs > 0) head.extra = take();
     head.extra_inputs = static_cast<size_t>(config.extra_inputs);
     head.output.bias = take();
@@ -245,13 +289,9 @@ class Reader {
 
   const ModelConfig& config_;
   const TransformerConfig& t_;
-  const std::span<const float* const> tensors_;
+  const std::span<const std::byte* const> tensors_;
   size_t next_ = 0;
 };
-
-double operations(const LinearWeights& linear) {
-  return 2.0 * static_cast<double>(linear.inputs) * static_cast<double>(linear.outputs);
-}
 
 }  // namespace
 
@@ -293,23 +333,23 @@ bool is_vector(TensorRole role) { return is_bias(role) || is_norm_weight(role); 
 
 std::vector<TensorSpec> tensor_plan(const ModelConfig& config) { return Planner(config).plan(); }
 
-ModelWeights weights_of(const ModelConfig& config, std::span<const float* const> tensors) {
-  return Reader(config, tensors).read();
+const float* MatrixRows::read(size_t first, size_t count, std::vector<float>* scratch) const {
+  if (!half) return reinterpret_cast<const float*>(data) + first * columns;
+  scratch->resize(count * columns);
+  kernels().widen(count * columns, reinterpret_cast<const uint16_t*>(data) + first * columns, scratch->data());
+  return scratch->data();
 }
 
-double operations_per_token(const ModelWeights& weights) {
-  double total = operations(weights.embedding_projection);
-  for (const LayerWeights& layer : weights.layers) {
-    for (const LinearWeights* linear :
-         {&layer.query_key_value, &layer.value, &layer.attention_output, &layer.bottleneck.linear,
-          &layer.shared_bottleneck.linear, &layer.output_bottleneck.linear}) {
-      total += operations(*linear);
-    }
-    for (const FeedForwardWeights& feed_forward : layer.feed_forwards) {
-      total += operations(feed_forward.in) + operations(feed_forward.out);
-    }
+void MatrixRows::read(size_t row, float* out) const {
+  if (half) {
+    kernels().widen(columns, reinterpret_cast<const uint16_t*>(data) + row * columns, out);
+  } else {
+    std::memcpy(out, data + row * columns * sizeof(float), columns * sizeof(float));
   }
-  return total;
+}
+
+ModelWeights weights_of(const ModelConfig& config, std::span<const std::byte* const> tensors) {
+  return Reader(config, tensors).read();
 }
 
 }  // namespace pg_semantic::encoder

@@ -13,6 +13,7 @@
 
 #include "encoder/kernels.h"
 #include "encoder/model_config.h"
+#include "encoder/packed_weights.h"
 
 namespace pg_semantic::encoder {
 
@@ -74,12 +75,20 @@ enum class TensorRole : uint32_t {
 bool is_bias(TensorRole role);
 bool is_vector(TensorRole role);  // published with one dimension
 
-// A tensor of a model file, row-major; a vector has one row.
+// A tensor of a model file; a vector has one row.  The transformer's linear
+// layers are packed in the model's precision.  Where that is lower than fp32 the
+// word embeddings are fp16; everything else is fp32, row-major.
 struct TensorSpec {
   TensorRole role = TensorRole::kWordEmbeddings;
   uint32_t index = 0;  // of its layer as stored, or of its dense module (see dense_module())
   int64_t rows = 1;
   int64_t columns = 0;
+  TensorStorage storage = TensorStorage::kFloat32;
+
+  // check_config() keeps this far from overflow.
+  [[nodiscard]] size_t bytes() const {
+    return stored_bytes(storage, static_cast<size_t>(rows), static_cast<size_t>(columns));
+  }
 };
 
 // Modules are numbered through: those of config.modules, then the projections of
@@ -91,29 +100,46 @@ std::vector<TensorSpec> tensor_plan(const ModelConfig& config);
 
 // ---- views of a model file's tensors ---------------------------------------------
 
+// A matrix [rows, columns] whose rows are read one by one, row-major, as fp32 or fp16.
+struct MatrixRows {
+  const std::byte* data = nullptr;
+  size_t columns = 0;
+  bool half = false;
+
+  // Rows first … first + count - 1: where they lie if they are fp32, else their copy in `scratch`.
+  const float* read(size_t first, size_t count, std::vector<float>* scratch) const;
+  // `out` has room for `columns` numbers.
+  void read(size_t row, float* out) const;
+};
+
 struct LinearWeights {
-  const float* weight = nullptr;  // [outputs, inputs]
-  const float* bias = nullptr;    // [outputs], or nullptr
+  MatrixRows weight;            // [outputs, inputs]
+  const float* bias = nullptr;  // [outputs], or nullptr
   size_t inputs = 0;
   size_t outputs = 0;
 };
 
+struct PackedLinear {
+  PackedWeights weight;
+  const float* bias = nullptr;  // [outputs], or nullptr
+};
+
 struct FeedForwardWeights {
-  LinearWeights in;
-  LinearWeights out;
+  PackedLinear in;
+  PackedLinear out;
   LayerNormWeights norm{};
 };
 
 // A linear layer and the norm of what it makes.
 struct BottleneckWeights {
-  LinearWeights linear;  // without a weight: there is none
+  PackedLinear linear;  // without a weight: there is none
   LayerNormWeights norm{};
 };
 
 struct LayerWeights {
-  LinearWeights query_key_value;  // all three, or queries and keys; the bias is of all three
-  LinearWeights value;            // without a weight: they are among query_key_value
-  LinearWeights attention_output;
+  PackedLinear query_key_value;  // all three, or queries and keys
+  PackedLinear value;            // without a weight: they are among query_key_value
+  PackedLinear attention_output;
   LayerNormWeights attention_norm{};
   std::vector<FeedForwardWeights> feed_forwards;
   BottleneckWeights bottleneck;
@@ -131,11 +157,11 @@ struct HeadWeights {
 };
 
 struct ModelWeights {
-  const float* word_embeddings = nullptr;
+  MatrixRows word_embeddings;
   const float* position_embeddings = nullptr;
   const float* token_type_embeddings = nullptr;  // nullptr: none
   LayerNormWeights embedding_norm{};
-  LinearWeights embedding_projection;
+  PackedLinear embedding_projection;
   const float* relative_position_bias = nullptr;
   std::vector<LayerWeights> layers;              // as computed: shared ones more than once
   std::vector<LinearWeights> modules;            // by index of config.modules; empty for Normalize
@@ -144,10 +170,7 @@ struct ModelWeights {
 };
 
 // `tensors` in the order of tensor_plan(config).
-ModelWeights weights_of(const ModelConfig& config, std::span<const float* const> tensors);
-
-// Of the linear layers, for a token.
-double operations_per_token(const ModelWeights& weights);
+ModelWeights weights_of(const ModelConfig& config, std::span<const std::byte* const> tensors);
 
 }  // namespace pg_semantic::encoder
 

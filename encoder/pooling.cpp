@@ -87,7 +87,7 @@ void sentence_embedding(const ModelConfig& config, const ModelWeights& weights, 
     }
     const Kernels& k = kernels();
     k.multiply_transposed({1, linear.outputs, linear.inputs}, 1.0F, {current, linear.inputs},
-                          {linear.weight, linear.inputs}, {next, linear.outputs});
+                          {linear.weight.read(0, linear.outputs, nullptr), linear.inputs}, {next, linear.outputs});
     k.add_bias(1, linear.outputs, linear.bias, config.modules[i].activation, next);
     std::swap(current, next);
     size = linear.outputs;
@@ -101,7 +101,8 @@ void project_tokens(const ModelConfig& config, const ModelWeights& weights, size
     const LinearWeights& linear = weights.token_projections[i];
     scratch->resize(tokens * linear.outputs);
     multiply_transposed({tokens, linear.outputs, linear.inputs}, {states->data(), linear.inputs},
-                        {linear.weight, linear.inputs}, {scratch->data(), linear.outputs});
+                        {linear.weight.read(0, linear.outputs, nullptr), linear.inputs},
+                        {scratch->data(), linear.outputs});
     kernels().add_bias(tokens, linear.outputs, linear.bias, config.late_interaction.projections[i].activation,
                        scratch->data());
     std::swap(*states, *scratch);

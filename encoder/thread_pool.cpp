@@ -26,8 +26,7 @@ class ThreadPool {
   int size() const { return static_cast<int>(threads_.size()); }
 
   void run(int helpers, const std::function<void(int)>& work) {
-    grow(helpers);
-    helpers = std::min(helpers, size());
+    helpers = grow(helpers);
     {
       const std::lock_guard lock(mutex_);
       work_ = &work;
@@ -52,8 +51,14 @@ class ThreadPool {
     threads_.clear();
   }
 
+  // Returns how many of so many helpers there are.
+  int grow(int helpers) {
+    start_threads(helpers);
+    return std::min(helpers, size());
+  }
+
  private:
-  void grow(int helpers) {
+  void start_threads(int helpers) {
     if (helpers <= size()) return;
     const BlockedSignals blocked;  // a new thread inherits the mask
     try {
@@ -103,6 +108,11 @@ class ThreadPool {
 // because the threads are not there and the mutex may be held.
 ThreadPool* process_pool = nullptr;
 
+ThreadPool& pool_of_this_process() {
+  if (process_pool == nullptr || !process_pool->belongs_to_this_process()) process_pool = new ThreadPool();
+  return *process_pool;
+}
+
 }  // namespace
 
 void run_on_threads(int threads, const std::function<void(int)>& work) {
@@ -111,8 +121,12 @@ void run_on_threads(int threads, const std::function<void(int)>& work) {
     work(0);
     return;
   }
-  if (process_pool == nullptr || !process_pool->belongs_to_this_process()) process_pool = new ThreadPool();
-  process_pool->run(threads - 1, work);
+  pool_of_this_process().run(threads - 1, work);
+}
+
+int available_threads(int threads) {
+  threads = std::clamp(threads, 1, kMaxThreads);
+  return threads == 1 ? 1 : 1 + pool_of_this_process().grow(threads - 1);
 }
 
 int pool_threads() {

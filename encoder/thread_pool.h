@@ -22,6 +22,10 @@ inline constexpr int kMaxThreads = 256;
 // common counter and not expect every index.  `work` must not throw.
 void run_on_threads(int threads, const std::function<void(int)>& work);
 
+// How many of `threads` threads a call of run_on_threads() would have, starting
+// those that are not there yet.
+int available_threads(int threads);
+
 // Threads of the pool now, the caller's not included.
 int pool_threads();
 

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <utility>
 
-#include "encoder/blas.h"
 #include "encoder/kernels.h"
+#include "encoder/thread_pool.h"
+#include "encoder/thread_team.h"
 
 namespace pg_semantic::encoder {
 
@@ -16,6 +18,15 @@ namespace {
 // Queries of one text that are scored against all its keys at a time: bounds the
 // scores' memory for long texts.
 constexpr size_t kQueryBlock = 64;
+
+// Panels that a member of a team takes at a time: a register tile's.
+constexpr size_t kPanelUnit = 3;
+
+bool quantizes(const ModelWeights& weights) {
+  return weights.layers.front().attention_output.weight.storage == TensorStorage::kPackedInt8;
+}
+
+size_t padded(size_t outputs) { return (outputs + kPanelOutputs - 1) / kPanelOutputs * kPanelOutputs; }
 
 Status check_batch(const TransformerConfig& config, const TokenBatch& batch) {
   for (size_t text = 0; text < batch.texts(); ++text) {
@@ -40,11 +51,6 @@ Status check_batch(const TransformerConfig& config, const TokenBatch& batch) {
   return Status::ok();
 }
 
-// out[rows, outputs] = x · weightᵀ, without the bias
-void project(const LinearWeights& linear, size_t rows, const float* x, Matrix out) {
-  multiply_transposed({rows, linear.outputs, linear.inputs}, {x, linear.inputs}, {linear.weight, linear.inputs}, out);
-}
-
 // Raffel et al., arXiv 1910.10683, section 2.1, as MPNet computes it with 32 buckets: half of them for
 // each direction; of these half for a distance each, the others for distances that grow by √2 from
 // bucket to bucket, the last from 91 on.
@@ -59,89 +65,160 @@ size_t relative_bucket(size_t query, size_t key) {
   return direction + bucket;
 }
 
-template <typename T>
-T* at_least(std::vector<T>* buffer, size_t size) {
-  if (buffer->size() < size) {
-    buffer->clear();  // nothing to carry over
-    buffer->resize(size);
-  }
-  return buffer->data();
-}
-
 }  // namespace
 
-// One call of forward(): what it computes on, and its steps.
+void TransformerState::reserve(const TransformerConfig& config, const ModelWeights& weights, const TokenBatch& batch,
+                               size_t threads) {
+  const size_t tokens = batch.ids.size();
+  const auto width = static_cast<size_t>(config.width);
+  const auto inner = static_cast<size_t>(config.inner_width());
+  const size_t widest = std::max(width, inner);
+  const auto feed_forward = static_cast<size_t>(config.feed_forward);
+  const auto heads = static_cast<size_t>(config.heads);
+  const size_t embeddings = weights.embedding_projection.weight.inputs;
+  size_t longest = 0;
+  for (size_t text = 0; text < batch.texts(); ++text) longest = std::max(longest, batch.length(text));
+
+  hidden_.at_least(tokens * width);
+  embeddings_.at_least(tokens * embeddings);
+  if (config.bottleneck_width > 0) bottleneck_.at_least(tokens * inner);
+  if (config.shared_bottleneck) shared_bottleneck_.at_least(tokens * inner);
+  query_key_value_.at_least(tokens * 3 * inner);
+  context_.at_least(tokens * inner);
+  projected_.at_least(tokens * widest);
+  feed_forward_.at_least(tokens * feed_forward);
+  if (config.relative_buckets > 0) distance_bias_.at_least(heads * (2 * longest - 1));
+  if (quantizes(weights)) {
+    quantized_stride_ = (std::max({widest, feed_forward, embeddings}) + 63) / 64 * 64;
+    quantized_.at_least(tokens * quantized_stride_);
+    quantized_scales_.at_least(tokens);
+    quantized_least_.at_least(tokens);
+  }
+  if (heads_.size() < threads) heads_.resize(threads);
+  const size_t head_width = inner / heads;
+  for (size_t i = 0; i < threads; ++i) {
+    heads_[i].keys.at_least(padded(longest) * head_width);
+    heads_[i].values.at_least(longest * padded(head_width));
+    heads_[i].scores.at_least(std::min(longest, kQueryBlock) * longest);
+    heads_[i].inverse_sums.at_least(kQueryBlock);
+  }
+}
+
+// One call of forward() on one of its threads: what it computes on, and its
+// steps.  Every member of the team takes the same steps, each its share of the
+// step's columns, rows or heads; a step ends when all have done theirs.
 class ForwardPass {
  public:
   ForwardPass(const TransformerConfig& config, const ModelWeights& weights, const TokenBatch& batch,
-              TransformerState* state)
+              const TeamMember& member, TransformerState* state)
       : config_(config),
         weights_(weights),
         batch_(batch),
+        member_(member),
         state_(*state),
+        scratch_(state->heads_[member.rank()]),
         tokens_(batch.ids.size()),
         width_(static_cast<size_t>(config.width)),
         inner_(static_cast<size_t>(config.inner_width())),
-        hidden_(at_least(&state->hidden_, tokens_ * width_)),
-        query_key_value_(at_least(&state->query_key_value_, tokens_ * 3 * inner_)),
-        context_(at_least(&state->context_, tokens_ * inner_)),
-        projected_(at_least(&state->projected_, tokens_ * std::max(width_, inner_))),
-        feed_forward_(at_least(&state->feed_forward_, tokens_ * static_cast<size_t>(config.feed_forward))) {
-    for (size_t text = 0; text < batch.texts(); ++text) longest_ = std::max(longest_, batch.length(text));
-    scores_ = at_least(&state->scores_, std::min(longest_, kQueryBlock) * longest_);
+        rows_(member.share(tokens_)),
+        hidden_(state->hidden_.data()),
+        query_key_value_(state->query_key_value_.data()),
+        context_(state->context_.data()),
+        projected_(state->projected_.data()),
+        feed_forward_(state->feed_forward_.data()),
+        quantized_{state->quantized_.data(), state->quantized_stride_, state->quantized_scales_.data(),
+                   state->quantized_least_.data()} {
+    for (size_t text = 0; text < batch.texts(); ++text) {
+      longest_ = std::max(longest_, batch.length(text));
+      attention_work_ += batch.length(text) * batch.keys(text) * static_cast<size_t>(config.heads);
+    }
   }
 
   void embed_tokens() {
+    float* const embeddings = state_.embeddings_.data();
+    if (member_.rank() == 0) {
+      gather_words(config_.projects_words || config_.projects_embeddings ? embeddings : hidden_);
+      if (config_.relative_buckets > 0) spread_distance_bias();
+    }
+    member_.wait_for_all();
     if (config_.projects_words) {
-      float* words = at_least(&state_.embeddings_, tokens_ * weights_.embedding_projection.inputs);
-      gather_words(words);
-      project_embeddings(words);
+      project(weights_.embedding_projection, embeddings, Activation::kIdentity, {hidden_, width_});
       sum_embeddings(hidden_);
     } else if (config_.projects_embeddings) {
-      float* sums = at_least(&state_.embeddings_, tokens_ * weights_.embedding_projection.inputs);
-      gather_words(sums);
-      sum_embeddings(sums);
-      project_embeddings(sums);
+      sum_embeddings(embeddings);
+      project(weights_.embedding_projection, embeddings, Activation::kIdentity, {hidden_, width_});
     } else {
-      gather_words(hidden_);
       sum_embeddings(hidden_);
     }
-    if (config_.relative_buckets > 0) spread_distance_bias();
   }
 
   void compute_layer(const LayerWeights& layer) {
     float* x = hidden_;
-    if (layer.bottleneck.linear.weight != nullptr) {
-      x = at_least(&state_.bottleneck_, tokens_ * inner_);
+    if (layer.bottleneck.linear.weight.data != nullptr) {
+      x = state_.bottleneck_.data();
       narrow(layer.bottleneck, x);
     }
     project_attention_inputs(layer, x);
-    for (size_t text = 0; text < batch_.texts(); ++text) attend(text);
-    project(layer.attention_output, tokens_, context_, {projected_, inner_});
-    k_.add_layer_norm(tokens_, inner_, projected_, layer.attention_output.bias, layer.attention_norm, x);
+    attend();
+    project(layer.attention_output, context_, Activation::kIdentity, {projected_, inner_});
+    add_layer_norm(inner_, projected_, layer.attention_norm, x);
 
     for (const FeedForwardWeights& network : layer.feed_forwards) {
-      project(network.in, tokens_, x, {feed_forward_, network.in.outputs});
-      k_.add_bias(tokens_, network.in.outputs, network.in.bias, config_.activation, feed_forward_);
-      project(network.out, tokens_, feed_forward_, {projected_, inner_});
-      k_.add_layer_norm(tokens_, inner_, projected_, network.out.bias, network.norm, x);
+      project(network.in, x, config_.activation, {feed_forward_, network.in.weight.outputs});
+      project(network.out, feed_forward_, Activation::kIdentity, {projected_, inner_});
+      add_layer_norm(inner_, projected_, network.norm, x);
     }
-    if (layer.output_bottleneck.linear.weight == nullptr) return;
-    const auto& [linear, norm] = layer.output_bottleneck;
-    project(linear, tokens_, x, {projected_, width_});
-    k_.add_layer_norm(tokens_, width_, projected_, linear.bias, norm, hidden_);
+    if (layer.output_bottleneck.linear.weight.data == nullptr) return;
+    project(layer.output_bottleneck.linear, x, Activation::kIdentity, {projected_, width_});
+    add_layer_norm(width_, projected_, layer.output_bottleneck.norm, hidden_);
   }
 
  private:
+  // out = activation(x · weightᵀ + bias), x being [tokens, inputs]
+  void project(const PackedLinear& linear, const float* x, Activation activation, Matrix out) {
+    const PackedWeights& weight = linear.weight;
+    const Range share = member_.share(weight.panels(), kPanelUnit);
+    const PanelRange panels = {share.first, share.last};
+    if (weight.storage == TensorStorage::kPackedInt8) {
+      if (quantized_from_ != x) {
+        quantize(weight.inputs, x);
+        member_.wait_for_all();
+        quantized_from_ = nullptr;  // what x holds will change
+      }
+      k_.multiply_quantized(tokens_, quantized_, weight, panels, linear.bias, activation, out);
+    } else {
+      k_.multiply_packed(tokens_, {x, weight.inputs}, weight, panels, linear.bias, activation, out);
+    }
+    member_.wait_for_all();
+  }
+
+  // This member's rows of x.
+  void quantize(size_t columns, const float* x) const {
+    k_.quantize_rows(rows_.size(), columns, {x + rows_.first * columns, columns},
+                     {quantized_.data + rows_.first * quantized_.stride, quantized_.stride,
+                      quantized_.scales + rows_.first, quantized_.least + rows_.first});
+  }
+
+  // x = LayerNorm(x + delta); delta may be nullptr.  What is normalised is multiplied next.
+  void add_layer_norm(size_t columns, const float* delta, const LayerNormWeights& norm, float* x) {
+    k_.add_layer_norm(rows_.size(), columns, delta == nullptr ? nullptr : delta + rows_.first * columns, norm,
+                      x + rows_.first * columns);
+    if (quantizes(weights_)) {
+      quantize(columns, x);
+      quantized_from_ = x;
+    }
+    member_.wait_for_all();
+  }
+
   // out[t] = word[id], or the words next, here and before side by side; none is zeros.
   void gather_words(float* out) const {
     const auto width = static_cast<size_t>(config_.word_width());
     const auto put = [&](size_t text, size_t i, float* to) {
-      const float* word = nullptr;
       if (i < batch_.length(text)) {
-        word = weights_.word_embeddings + static_cast<size_t>(batch_.ids[batch_.begins[text] + i]) * width;
+        weights_.word_embeddings.read(static_cast<size_t>(batch_.ids[batch_.begins[text] + i]), to);
+      } else {
+        std::fill_n(to, width, 0.0F);
       }
-      for (size_t c = 0; c < width; ++c) to[c] = word == nullptr ? 0 : word[c];
     };
     for (size_t text = 0; text < batch_.texts(); ++text) {
       for (size_t i = 0; i < batch_.length(text); ++i) {
@@ -153,7 +230,13 @@ class ForwardPass {
   }
 
   // out[t] = LN(out[t] + position[…] + token_type[0 or 1])
-  void sum_embeddings(float* out) const {
+  void sum_embeddings(float* out) {
+    if (member_.rank() == 0) add_positions(out);
+    member_.wait_for_all();
+    add_layer_norm(static_cast<size_t>(config_.summed_width()), nullptr, weights_.embedding_norm, out);
+  }
+
+  void add_positions(float* out) const {
     const auto width = static_cast<size_t>(config_.summed_width());
     for (size_t text = 0; text < batch_.texts(); ++text) {
       auto next_position = static_cast<size_t>(config_.padding_index + 1);
@@ -170,19 +253,12 @@ class ForwardPass {
         for (size_t c = 0; c < width; ++c) sum[c] += type[c];
       }
     }
-    k_.add_layer_norm(tokens_, width, nullptr, nullptr, weights_.embedding_norm, out);
-  }
-
-  void project_embeddings(const float* embeddings) const {
-    project(weights_.embedding_projection, tokens_, embeddings, {hidden_, width_});
-    k_.add_bias(tokens_, width_, weights_.embedding_projection.bias, Activation::kIdentity, hidden_);
   }
 
   // out = norm(linear(hidden))
-  void narrow(const BottleneckWeights& bottleneck, float* out) const {
-    project(bottleneck.linear, tokens_, hidden_, {out, inner_});
-    k_.add_bias(tokens_, inner_, bottleneck.linear.bias, Activation::kIdentity, out);
-    k_.add_layer_norm(tokens_, inner_, nullptr, nullptr, bottleneck.norm, out);
+  void narrow(const BottleneckWeights& bottleneck, float* out) {
+    project(bottleneck.linear, hidden_, Activation::kIdentity, {out, inner_});
+    add_layer_norm(inner_, nullptr, bottleneck.norm, out);
   }
 
   // Queries, keys and values of all heads, side by side.
@@ -190,80 +266,116 @@ class ForwardPass {
     const size_t stride = 3 * inner_;
     const float* from = config_.bottleneck_attention ? x : hidden_;
     if (config_.shared_bottleneck) {
-      float* shared = at_least(&state_.shared_bottleneck_, tokens_ * inner_);
+      float* shared = state_.shared_bottleneck_.data();
       narrow(layer.shared_bottleneck, shared);
-      project(layer.value, tokens_, hidden_, {query_key_value_ + 2 * inner_, stride});
+      project(layer.value, hidden_, Activation::kIdentity, {query_key_value_ + 2 * inner_, stride});
       from = shared;
     }
-    project(layer.query_key_value, tokens_, from, {query_key_value_, stride});
-    k_.add_bias(tokens_, stride, layer.query_key_value.bias, Activation::kIdentity, query_key_value_);
+    project(layer.query_key_value, from, Activation::kIdentity, {query_key_value_, stride});
   }
 
   // bias[head][longest - 1 + key - query], from the buckets'
   void spread_distance_bias() {
     const auto heads = static_cast<size_t>(config_.heads);
-    float* bias = at_least(&state_.distance_bias_, heads * (2 * longest_ - 1));
+    float* bias = state_.distance_bias_.data();
     for (size_t i = 0; i < 2 * longest_ - 1; ++i) {
       const float* of_bucket = weights_.relative_position_bias + relative_bucket(longest_ - 1, i) * heads;
       for (size_t head = 0; head < heads; ++head) bias[head * (2 * longest_ - 1) + i] = of_bucket[head];
     }
   }
 
-  // context = softmax(q · kᵀ / √d + bias) · v for each head of a text.
-  void attend(size_t text) const {
-    const size_t heads = static_cast<size_t>(config_.heads);
-    const size_t head_width = inner_ / heads;
-    const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_width)));
-    const size_t stride = 3 * inner_;
-    const size_t length = batch_.length(text);
-    const size_t keys = batch_.keys(text);
-    for (size_t head = 0; head < heads; ++head) {
-      const float* query = query_key_value_ + batch_.begins[text] * stride + head * head_width;
-      const float* key = query + inner_;
-      const float* value = key + inner_;
-      for (size_t first = 0; first < length; first += kQueryBlock) {
-        const size_t queries = std::min(kQueryBlock, length - first);
-        k_.multiply_transposed({queries, keys, head_width}, scale, {query + first * stride, stride}, {key, stride},
-                               {scores_, keys});
-        if (config_.relative_buckets > 0) {
-          const float* bias = state_.distance_bias_.data() + head * (2 * longest_ - 1) + longest_ - 1;
-          k_.add_diagonals(queries, keys, bias - first, {scores_, keys});
+  // context = softmax(q · kᵀ / √d + bias) · v for each head of each text: the blocks of queries that this member's
+  // share of the work begins in.
+  void attend() {
+    const size_t first = attention_work_ * member_.rank() / member_.size();
+    const size_t last = attention_work_ * (member_.rank() + 1) / member_.size();
+    size_t work = 0;
+    for (size_t text = 0; text < batch_.texts(); ++text) {
+      for (size_t head = 0; head < static_cast<size_t>(config_.heads); ++head) {
+        bool packed = false;
+        for (size_t query = 0; query < batch_.length(text); query += kQueryBlock) {
+          const size_t queries = std::min(kQueryBlock, batch_.length(text) - query);
+          if (work >= first && work < last) {
+            if (!packed) pack_head(text, head);
+            packed = true;
+            attend(text, head, query, queries);
+          }
+          work += queries * batch_.keys(text);
         }
-        k_.softmax(queries, keys, {scores_, keys});
-        k_.multiply({queries, head_width, keys}, {scores_, keys}, {value, stride},
-                    {context_ + (batch_.begins[text] + first) * inner_ + head * head_width, inner_});
       }
     }
+    member_.wait_for_all();
+  }
+
+  void pack_head(size_t text, size_t head) const {
+    const size_t stride = 3 * inner_;
+    const size_t head_width = inner_ / static_cast<size_t>(config_.heads);
+    const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_width)));
+    const float* key = query_key_value_ + batch_.begins[text] * stride + inner_ + head * head_width;
+    k_.pack_transposed(batch_.keys(text), head_width, scale, {key, stride}, scratch_.keys.data());
+    k_.pack(batch_.keys(text), head_width, {key + inner_, stride}, scratch_.values.data());
+  }
+
+  // Of `queries` queries from the text's `first` on.
+  void attend(size_t text, size_t head, size_t first, size_t queries) const {
+    const size_t stride = 3 * inner_;
+    const size_t head_width = inner_ / static_cast<size_t>(config_.heads);
+    const size_t keys = batch_.keys(text);
+    const size_t token = batch_.begins[text] + first;
+    float* scores = scratch_.scores.data();
+    float* inverse_sums = scratch_.inverse_sums.data();
+    k_.multiply_panels({queries, keys, head_width}, {query_key_value_ + token * stride + head * head_width, stride},
+                       scratch_.keys.data(), nullptr, {scores, keys});
+    if (config_.relative_buckets > 0) {
+      const float* bias = state_.distance_bias_.data() + head * (2 * longest_ - 1) + longest_ - 1;
+      k_.add_diagonals(queries, keys, bias - first, {scores, keys});
+    }
+    k_.softmax_numerators(queries, keys, {scores, keys}, inverse_sums);
+    k_.multiply_panels({queries, head_width, keys}, {scores, keys}, scratch_.values.data(), inverse_sums,
+                       {context_ + token * inner_ + head * head_width, inner_});
   }
 
   const TransformerConfig& config_;
   const ModelWeights& weights_;
   const TokenBatch& batch_;
+  const TeamMember& member_;
   const Kernels& k_ = kernels();
   TransformerState& state_;
+  TransformerState::HeadScratch& scratch_;
   const size_t tokens_;
   const size_t width_;
   const size_t inner_;
+  const Range rows_;  // this member's share of the tokens
   size_t longest_ = 0;
+  size_t attention_work_ = 0;
   float* hidden_;
   float* query_key_value_;
   float* context_;
   float* projected_;
   float* feed_forward_;
-  float* scores_;
+  QuantizedRows quantized_;
+  const float* quantized_from_ = nullptr;  // what quantized_ holds, if it is up to date
 };
 
 Status forward(const TransformerConfig& config, const ModelWeights& weights, const TokenBatch& batch,
-               const Interrupted& interrupted, TransformerState* state) {
+               const ForwardOptions& options, TransformerState* state) {
   PG_SEMANTIC_RETURN_IF_ERROR(check_batch(config, batch));
   if (batch.ids.empty()) return Status::ok();
-  ForwardPass pass(config, weights, batch, state);
-  pass.embed_tokens();
-  for (const LayerWeights& layer : weights.layers) {
-    if (interrupted && interrupted()) return Status::cancelled();
-    pass.compute_layer(layer);
-  }
-  return Status::ok();
+  const int threads = std::clamp(options.threads, 1, kMaxThreads);
+  state->reserve(config, weights, batch, static_cast<size_t>(threads));
+  bool cancelled = false;  // written by member 0 before a barrier, read by all after it
+  const auto work = [&](const TeamMember& member) {
+    ForwardPass pass(config, weights, batch, member, state);
+    pass.embed_tokens();
+    for (const LayerWeights& layer : weights.layers) {
+      if (member.rank() == 0 && options.interrupted && options.interrupted()) cancelled = true;
+      member.wait_for_all();
+      if (cancelled) return;
+      pass.compute_layer(layer);
+    }
+  };
+  run_team(threads, std::cref(work));  // a reference: nothing to allocate
+  return cancelled ? Status::cancelled() : Status::ok();
 }
 
 }  // namespace pg_semantic::encoder

@@ -1,4 +1,4 @@
-// The forward pass of BERT and its descendants, in fp32: one pass, whose
+// The forward pass of BERT and its descendants: one pass, whose
 // variations are fields of TransformerConfig.
 //
 // Config (model_config.h), Weights (model_tensors.h) and State are apart: the
@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "encoder/aligned_buffer.h"
 #include "encoder/model.h"
 #include "encoder/model_config.h"
 #include "encoder/model_tensors.h"
@@ -43,8 +44,20 @@ struct TokenBatch {
 };
 
 class ForwardPass;
+class TransformerState;
 
-// Memory that grows to the largest batch seen and is used again.
+struct ForwardOptions {
+  int32_t threads = 1;      // that compute it together; more than 1 only on the thread that may use the pool
+  Interrupted interrupted;  // may be empty; asked between layers, on the calling thread
+};
+
+// Computes the hidden states of every token of the batch.  kCancelled;
+// kInvalidArgument for an id or a length that the model has no embedding for.
+Status forward(const TransformerConfig& config, const ModelWeights& weights, const TokenBatch& batch,
+               const ForwardOptions& options, TransformerState* state);
+
+// Memory that grows to the largest batch seen and is used again: forward()
+// allocates nothing for a batch no larger than those before it.
 class TransformerState {
  public:
   // After forward(): [tokens, width], the last hidden state.
@@ -52,24 +65,34 @@ class TransformerState {
 
  private:
   friend class ForwardPass;
+  friend Status forward(const TransformerConfig& config, const ModelWeights& weights, const TokenBatch& batch,
+                        const ForwardOptions& options, TransformerState* state);
 
-  std::vector<float> hidden_;             // [tokens, width]
-  std::vector<float> embeddings_;         // [tokens, inputs of the embeddings' projection]
-  std::vector<float> bottleneck_;         // [tokens, inner width]
-  std::vector<float> shared_bottleneck_;  // [tokens, inner width]
-  std::vector<float> query_key_value_;    // [tokens, 3 inner width]
-  std::vector<float> context_;            // [tokens, inner width]
-  std::vector<float> projected_;          // [tokens, width or inner width]
-  std::vector<float> feed_forward_;       // [tokens, feed_forward]
-  std::vector<float> scores_;             // [query block, longest text]
-  std::vector<float> distance_bias_;      // [heads, 2 longest text - 1]
+  // What attention to one head takes, of one thread.
+  struct HeadScratch {
+    AlignedBuffer<float> keys;          // [panel of 16 keys][head width][16], scaled
+    AlignedBuffer<float> values;        // [panel of 16 columns][keys][16]
+    AlignedBuffer<float> scores;        // [query block, keys]
+    AlignedBuffer<float> inverse_sums;  // [query block]
+  };
+
+  void reserve(const TransformerConfig& config, const ModelWeights& weights, const TokenBatch& batch, size_t threads);
+
+  AlignedBuffer<float> hidden_;             // [tokens, width]
+  AlignedBuffer<float> embeddings_;         // [tokens, inputs of the embeddings' projection]
+  AlignedBuffer<float> bottleneck_;         // [tokens, inner width]
+  AlignedBuffer<float> shared_bottleneck_;  // [tokens, inner width]
+  AlignedBuffer<float> query_key_value_;    // [tokens, 3 inner width]
+  AlignedBuffer<float> context_;            // [tokens, inner width]
+  AlignedBuffer<float> projected_;          // [tokens, width or inner width]
+  AlignedBuffer<float> feed_forward_;       // [tokens, feed_forward]
+  AlignedBuffer<float> distance_bias_;      // [heads, 2 longest text - 1]
+  AlignedBuffer<uint8_t> quantized_;        // [tokens, quantized_stride_]
+  AlignedBuffer<float> quantized_scales_;   // [tokens]
+  AlignedBuffer<float> quantized_least_;    // [tokens]
+  size_t quantized_stride_ = 0;
+  std::vector<HeadScratch> heads_;  // of each thread
 };
-
-// Computes the hidden states of every token of the batch.  `interrupted` may be
-// empty; it is asked between layers.  kCancelled, kInvalidArgument for an id or
-// a length that the model has no embedding for.
-Status forward(const TransformerConfig& config, const ModelWeights& weights, const TokenBatch& batch,
-               const Interrupted& interrupted, TransformerState* state);
 
 }  // namespace pg_semantic::encoder
 

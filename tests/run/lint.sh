@@ -10,6 +10,7 @@ if [ "${1:-}" = --tidy ]; then  # lint.sh --tidy FILE: clang-tidy with the flags
     extension/*) flags+=(-isystem "$("$PG_CONFIG" --includedir-server)" -D_GNU_SOURCE -Wno-register) ;;
     *_avx2.cpp) flags+=(-mavx2 -mfma -mf16c) ;;
     *_avx512.cpp) flags+=(-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl) ;;
+    *_vnni.cpp) flags+=(-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni) ;;
   esac
   exec clang-tidy --quiet "$2" -- "${flags[@]}" 2>/dev/null
 fi

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <span>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -141,7 +142,7 @@ TEST(PoolLogits, MaximumAndSum) {
   const float weight[] = {1, -1, 2};
   const float bias[] = {0, 1, -4};
   HeadWeights head;
-  head.output = {weight, bias, 1, 3};
+  head.output = {{std::as_bytes(std::span(weight)).data(), 1, false}, bias, 1, 3};
   std::vector<float> hidden(300, 0.0F);
   hidden[0] = 3;
   hidden[299] = 1;

@@ -5,9 +5,12 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <map>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -158,12 +161,45 @@ TEST_F(ModelFile, RemovedWhenItCannotBeWritten) {
   EXPECT_FALSE(fs::exists(file()));
 }
 
-TEST_F(ModelFile, OtherPrecisionsAreRefused) {
+TEST_F(ModelFile, AnUnknownPrecisionIsRefused) {
   CompileOptions options;
-  options.model_precision = "int8";
-  EXPECT_EQ(compile(options).status().code(), StatusCode::kUnsupported);
   options.model_precision = "fp7";
   EXPECT_EQ(compile(options).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST_F(ModelFile, LowerPrecisionsAreOtherModelsThatSayNearlyTheSame) {
+  const std::string_view text = "the same text for each of them";
+  std::vector<std::vector<float>> embeddings;
+  std::set<std::string> fingerprints;
+  int64_t bytes = INT64_MAX;
+  for (const char* precision : {"fp32", "fp16", "int8"}) {
+    CompileOptions options;
+    options.model_precision = precision;
+    fs::remove(file());
+    const Result<ModelInfo> info = compile(options);
+    ASSERT_TRUE(info.is_ok()) << explain(info.status());
+    EXPECT_EQ(info->model_precision, precision);
+    EXPECT_LT(info->bytes, bytes);
+    bytes = info->bytes;
+    fingerprints.insert(info->fingerprint);
+    const Result<std::unique_ptr<Model>> model = Model::open(file().string());
+    ASSERT_TRUE(model.is_ok()) << explain(model.status());
+    ASSERT_TRUE((*model)->embed({&text, 1}, "", {}, embeddings.emplace_back(24)).is_ok());
+  }
+  EXPECT_EQ(fingerprints.size(), 3U);
+  const auto cosine = [&](size_t i) {
+    double dot = 0, a = 0, b = 0;
+    for (size_t c = 0; c < 24; ++c) {
+      dot += static_cast<double>(embeddings[0][c]) * embeddings[i][c];
+      a += static_cast<double>(embeddings[0][c]) * embeddings[0][c];
+      b += static_cast<double>(embeddings[i][c]) * embeddings[i][c];
+    }
+    return dot / std::sqrt(a * b);
+  };
+  EXPECT_GT(cosine(1), 0.99999);
+  EXPECT_GT(cosine(2), 0.995);
+  EXPECT_NE(embeddings[0], embeddings[1]);
+  EXPECT_NE(embeddings[0], embeddings[2]);
 }
 
 TEST_F(ModelFile, AnotherVersionIsNamed) {

@@ -4,30 +4,16 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <random>
-#include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "tests/unit/kernels_test_support.h"
+
 namespace pg_semantic::encoder {
 namespace {
 
-std::vector<float> random_values(size_t count, unsigned seed, float scale = 1) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal(0, scale);
-  std::vector<float> values(count);
-  for (float& x : values) x = normal(generator);
-  return values;
-}
-
-class TransformerKernels : public testing::TestWithParam<VectorLevel> {
- protected:
-  void SetUp() override {
-    if (GetParam() > vector_level()) GTEST_SKIP() << "this processor has no such instructions";
-  }
-  const Kernels& k() const { return kernels_for(GetParam()); }
-};
+class TransformerKernels : public KernelsTest {};
 
 TEST_P(TransformerKernels, MultiplyTransposed) {
   for (const size_t rows : {1, 2, 3, 4, 5, 7, 97, 131}) {
@@ -112,15 +98,15 @@ TEST_P(TransformerKernels, Softmax) {
   for (const size_t columns : {1, 2, 7, 16, 33, 300}) {
     const size_t rows = 4, stride = columns + 1;
     const std::vector<float> before = random_values(rows * stride, 7, 20);
-    std::vector<float> x = before;
-    k().softmax(rows, columns, {x.data(), stride});
+    std::vector<float> x = before, inverse_sums(rows);
+    k().softmax_numerators(rows, columns, {x.data(), stride}, inverse_sums.data());
     for (size_t r = 0; r < rows; ++r) {
       const float* row = before.data() + r * stride;
       const double largest = *std::max_element(row, row + columns);
       double sum = 0;
       for (size_t c = 0; c < columns; ++c) sum += std::exp(row[c] - largest);
       for (size_t c = 0; c < columns; ++c) {
-        ASSERT_NEAR(x[r * stride + c], std::exp(row[c] - largest) / sum, 1e-6);
+        ASSERT_NEAR(x[r * stride + c] * inverse_sums[r], std::exp(row[c] - largest) / sum, 1e-6);
       }
       EXPECT_EQ(x[r * stride + columns], row[columns]) << "written past the row";
     }
@@ -130,17 +116,17 @@ TEST_P(TransformerKernels, Softmax) {
 TEST_P(TransformerKernels, LayerNormOfASum) {
   for (const size_t columns : {1, 5, 16, 40, 256}) {
     const size_t rows = 3;
-    const std::vector<float> delta = random_values(rows * columns, 8), delta_bias = random_values(columns, 9);
+    const std::vector<float> delta = random_values(rows * columns, 8);
     const std::vector<float> weight = random_values(columns, 10), bias = random_values(columns, 11);
     std::vector<float> x = random_values(rows * columns, 12);
     for (float& value : x) value += 50;  // a mean far from zero must not cost precision
     const std::vector<float> before = x;
-    k().add_layer_norm(rows, columns, delta.data(), delta_bias.data(), {weight.data(), bias.data(), 1e-5F}, x.data());
+    k().add_layer_norm(rows, columns, delta.data(), {weight.data(), bias.data(), 1e-5F}, x.data());
     for (size_t r = 0; r < rows; ++r) {
       std::vector<double> sum(columns);
       double mean = 0, variance = 0;
       for (size_t c = 0; c < columns; ++c) {
-        sum[c] = static_cast<double>(before[r * columns + c]) + delta[r * columns + c] + delta_bias[c];
+        sum[c] = static_cast<double>(before[r * columns + c]) + delta[r * columns + c];
         mean += sum[c] / static_cast<double>(columns);
       }
       for (const double s : sum) variance += (s - mean) * (s - mean) / static_cast<double>(columns);
@@ -156,17 +142,17 @@ TEST_P(TransformerKernels, LayerNormOfASum) {
 TEST_P(TransformerKernels, AffineMapOfASum) {
   for (const size_t columns : {1, 5, 16, 40}) {
     const size_t rows = 3;
-    const std::vector<float> delta = random_values(rows * columns, 8), delta_bias = random_values(columns, 9);
+    const std::vector<float> delta = random_values(rows * columns, 8);
     const std::vector<float> weight = random_values(columns, 10), bias = random_values(columns, 11);
     const std::vector<float> before = random_values(rows * columns, 12);
     const LayerNormWeights norm{weight.data(), bias.data(), 1e-5F, true};
     std::vector<float> alone = before, sum = before;
-    k().add_layer_norm(rows, columns, nullptr, nullptr, norm, alone.data());
-    k().add_layer_norm(rows, columns, delta.data(), delta_bias.data(), norm, sum.data());
+    k().add_layer_norm(rows, columns, nullptr, norm, alone.data());
+    k().add_layer_norm(rows, columns, delta.data(), norm, sum.data());
     for (size_t i = 0; i < before.size(); ++i) {
       const size_t c = i % columns;
       ASSERT_NEAR(alone[i], static_cast<double>(before[i]) * weight[c] + bias[c], 1e-5);
-      ASSERT_NEAR(sum[i], (static_cast<double>(before[i]) + delta[i] + delta_bias[c]) * weight[c] + bias[c], 1e-5);
+      ASSERT_NEAR(sum[i], (static_cast<double>(before[i]) + delta[i]) * weight[c] + bias[c], 1e-5);
     }
   }
 }
@@ -197,13 +183,7 @@ TEST_P(TransformerKernels, NotANumberPassesThrough) {
   }
 }
 
-std::string level_name(const testing::TestParamInfo<VectorLevel>& info) {
-  static const char* const kNames[] = {"Portable", "Avx2", "Avx512"};
-  return kNames[static_cast<int>(info.param)];
-}
-
-INSTANTIATE_TEST_SUITE_P(Levels, TransformerKernels,
-                         testing::Values(VectorLevel::kPortable, VectorLevel::kAvx2, VectorLevel::kAvx512), level_name);
+INSTANTIATE_TEST_SUITE_P(Levels, TransformerKernels, every_vector_level(), vector_level_name);
 
 }  // namespace
 }  // namespace pg_semantic::encoder

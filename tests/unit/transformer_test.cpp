@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <random>
+#include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -12,33 +13,58 @@ namespace {
 
 using Rows = std::vector<std::vector<double>>;  // [tokens][columns]
 
+// A model of random weights, packed, and the values that the packed weights stand for.
 struct RandomModel {
   ModelConfig config;
-  std::vector<std::vector<float>> storage;
+  std::vector<std::vector<float>> values;  // in the order of the plan
+  std::vector<std::vector<std::byte>> storage;
   ModelWeights weights;
 
-  explicit RandomModel(const TransformerConfig& transformer) {
+  explicit RandomModel(const TransformerConfig& transformer, const std::string& precision = "fp32") {
     config.transformer = transformer;
+    config.model_precision = precision;
     std::mt19937 generator(42);
-    std::vector<const float*> tensors;
+    std::vector<const std::byte*> tensors;
     for (const TensorSpec& spec : tensor_plan(config)) {
       std::normal_distribution<float> normal(
           0, spec.rows == 1 ? 1.0F : 1.0F / std::sqrt(static_cast<float>(spec.columns)));
-      std::vector<float>& values = storage.emplace_back(static_cast<size_t>(spec.rows * spec.columns));
-      for (float& x : values) x = normal(generator);
+      std::vector<float>& tensor = values.emplace_back(static_cast<size_t>(spec.rows * spec.columns));
+      for (float& x : tensor) x = normal(generator);
+      std::vector<std::byte>& bytes = storage.emplace_back();
+      TensorEncoder encoder(spec.storage, static_cast<size_t>(spec.rows), static_cast<size_t>(spec.columns),
+                            [&](std::span<const std::byte> part) {
+                              bytes.insert(bytes.end(), part.begin(), part.end());
+                              return Status::ok();
+                            });
+      EXPECT_TRUE(encoder.append(tensor).is_ok() && encoder.finish().is_ok());
+      if (spec.storage == TensorStorage::kFloat16 || spec.storage == TensorStorage::kPackedFloat16) {
+        for (float& x : tensor) x = float_from_half(half_from_float(x));
+      }
     }
-    for (const auto& values : storage) tensors.push_back(values.data());
+    for (const auto& bytes : storage) tensors.push_back(bytes.data());
     weights = weights_of(config, tensors);
+  }
+
+  [[nodiscard]] const float* tensor(TensorRole role, uint32_t index = 0) const {
+    const std::vector<TensorSpec> plan = tensor_plan(config);
+    for (size_t i = 0; i < plan.size(); ++i) {
+      if (plan[i].role == role && plan[i].index == index) return values[i].data();
+    }
+    return nullptr;
   }
 };
 
-Rows linear(const LinearWeights& w, const Rows& x) {
+// The layer whose weight has this role and whose bias the next one.
+Rows linear(const RandomModel& model, TensorRole role, size_t layer, size_t outputs, const Rows& x) {
+  const float* weight = model.tensor(role, static_cast<uint32_t>(layer));
+  const float* bias =
+      model.tensor(static_cast<TensorRole>(static_cast<uint32_t>(role) + 1), static_cast<uint32_t>(layer));
   Rows out;
   for (const auto& row : x) {
-    auto& result = out.emplace_back(w.outputs);
-    for (size_t o = 0; o < w.outputs; ++o) {
-      result[o] = w.bias[o];
-      for (size_t i = 0; i < w.inputs; ++i) result[o] += row[i] * w.weight[o * w.inputs + i];
+    auto& result = out.emplace_back(outputs);
+    for (size_t o = 0; o < outputs; ++o) {
+      result[o] = bias[o];
+      for (size_t i = 0; i < row.size(); ++i) result[o] += row[i] * weight[o * row.size() + i];
     }
   }
   return out;
@@ -80,10 +106,11 @@ Rows reference(const RandomModel& model, const std::vector<int32_t>& ids) {
   const TransformerConfig& t = model.config.transformer;
   const ModelWeights& w = model.weights;
   const auto width = static_cast<size_t>(t.width);
+  const float* words = model.tensor(TensorRole::kWordEmbeddings);
   Rows x(ids.size(), std::vector<double>(width));
   for (size_t i = 0; i < ids.size(); ++i) {
     for (size_t c = 0; c < width; ++c) {
-      x[i][c] = static_cast<double>(w.word_embeddings[static_cast<size_t>(ids[i]) * width + c]) +
+      x[i][c] = static_cast<double>(words[static_cast<size_t>(ids[i]) * width + c]) +
                 w.position_embeddings[i * width + c] +
                 (w.token_type_embeddings == nullptr ? 0.0F : w.token_type_embeddings[c]);
     }
@@ -94,16 +121,17 @@ Rows reference(const RandomModel& model, const std::vector<int32_t>& ids) {
       for (size_t c = 0; c < width; ++c) x[i][c] += delta[i][c];
     }
   };
-  for (const LayerWeights& layer : w.layers) {
-    add(linear(layer.attention_output,
-               attention(linear(layer.query_key_value, x), width, static_cast<size_t>(t.heads))));
-    layer_norm(layer.attention_norm, &x);
-    Rows inner = linear(layer.feed_forwards[0].in, x);
+  for (size_t i = 0; i < w.layers.size(); ++i) {
+    const Rows qkv = linear(model, TensorRole::kQueryKeyValueWeight, i, 3 * width, x);
+    add(linear(model, TensorRole::kAttentionOutputWeight, i, width,
+               attention(qkv, width, static_cast<size_t>(t.heads))));
+    layer_norm(w.layers[i].attention_norm, &x);
+    Rows inner = linear(model, TensorRole::kFeedForwardInWeight, i, static_cast<size_t>(t.feed_forward), x);
     for (auto& row : inner) {
       for (double& v : row) v = 0.5 * v * (1 + std::erf(v / std::sqrt(2.0)));
     }
-    add(linear(layer.feed_forwards[0].out, inner));
-    layer_norm(layer.feed_forwards[0].norm, &x);
+    add(linear(model, TensorRole::kFeedForwardOutWeight, i, width, inner));
+    layer_norm(w.layers[i].feed_forwards[0].norm, &x);
   }
   return x;
 }
@@ -140,23 +168,70 @@ TokenBatch batch_of(const std::vector<std::vector<int32_t>>& texts) {
 }
 
 // Lengths around the query block, so that every path of the attention is taken.
+std::vector<std::vector<int32_t>> texts_of_many_lengths() {
+  std::vector<std::vector<int32_t>> texts;
+  for (const size_t length : {3, 1, 64, 65, 200, 17, 128}) {
+    texts.push_back(random_ids(length, static_cast<unsigned>(texts.size())));
+  }
+  return texts;
+}
+
 TEST(Transformer, EachTextOfABatchMatchesTheReference) {
   for (const Architecture architecture : {Architecture::kDistilBert, Architecture::kBert}) {
-    const RandomModel model(small_config(architecture));
-    std::vector<std::vector<int32_t>> texts;
-    for (const size_t length : {3, 1, 64, 65, 200, 17, 128}) texts.push_back(random_ids(length, texts.size()));
-    const TokenBatch batch = batch_of(texts);
-    TransformerState state;
-    ASSERT_TRUE(forward(model.config.transformer, model.weights, batch, {}, &state).is_ok());
-    for (size_t text = 0; text < texts.size(); ++text) {
-      const Rows expected = reference(model, texts[text]);
-      for (size_t i = 0; i < texts[text].size(); ++i) {
-        for (size_t c = 0; c < 24; ++c) {
-          ASSERT_NEAR(state.hidden()[(batch.begins[text] + i) * 24 + c], expected[i][c], 2e-5) << text << " " << i;
+    for (const char* precision : {"fp32", "fp16"}) {
+      const RandomModel model(small_config(architecture), precision);
+      const std::vector<std::vector<int32_t>> texts = texts_of_many_lengths();
+      const TokenBatch batch = batch_of(texts);
+      TransformerState state;
+      ASSERT_TRUE(forward(model.config.transformer, model.weights, batch, {}, &state).is_ok());
+      for (size_t text = 0; text < texts.size(); ++text) {
+        const Rows expected = reference(model, texts[text]);
+        for (size_t i = 0; i < texts[text].size(); ++i) {
+          for (size_t c = 0; c < 24; ++c) {
+            ASSERT_NEAR(state.hidden()[(batch.begins[text] + i) * 24 + c], expected[i][c], 2e-5) << text << " " << i;
+          }
         }
       }
     }
   }
+}
+
+TEST(Transformer, EightBitsAreNearTheReference) {
+  const RandomModel model(small_config(Architecture::kBert), "int8");
+  const std::vector<std::vector<int32_t>> texts = texts_of_many_lengths();
+  const TokenBatch batch = batch_of(texts);
+  TransformerState state;
+  ASSERT_TRUE(forward(model.config.transformer, model.weights, batch, {}, &state).is_ok());
+  for (size_t text = 0; text < texts.size(); ++text) {
+    const Rows expected = reference(model, texts[text]);
+    for (size_t i = 0; i < texts[text].size(); ++i) {
+      double dot = 0, ours = 0, theirs = 0;
+      for (size_t c = 0; c < 24; ++c) {
+        const double value = state.hidden()[(batch.begins[text] + i) * 24 + c];
+        dot += value * expected[i][c];
+        ours += value * value;
+        theirs += expected[i][c] * expected[i][c];
+      }
+      ASSERT_GT(dot / std::sqrt(ours * theirs), 0.999) << text << " " << i;
+    }
+  }
+}
+
+TEST(Transformer, ThreadsDoNotChangeTheNumbers) {
+  for (const char* precision : {"fp32", "fp16", "int8"}) {
+    const RandomModel model(small_config(Architecture::kDistilBert), precision);
+    for (const auto& texts : {texts_of_many_lengths(), {random_ids(3, 1)}, {random_ids(200, 2)}}) {
+      const TokenBatch batch = batch_of(texts);
+      TransformerState alone;
+      ASSERT_TRUE(forward(model.config.transformer, model.weights, batch, {}, &alone).is_ok());
+      for (const int32_t threads : {2, 3, 5}) {
+        TransformerState state;
+        ASSERT_TRUE(forward(model.config.transformer, model.weights, batch, {threads, {}}, &state).is_ok());
+        for (size_t i = 0; i < batch.ids.size() * 24; ++i) ASSERT_EQ(state.hidden()[i], alone.hidden()[i]) << threads;
+      }
+    }
+  }
+  shut_down_threads();
 }
 
 TEST(Transformer, AStateServesLargerAndSmallerBatches) {
@@ -182,10 +257,11 @@ TEST(Transformer, StopsBetweenLayers) {
   const RandomModel model(small_config(Architecture::kBert));
   TransformerState state;
   int asked = 0;
-  const Status status = forward(
-      model.config.transformer, model.weights, batch_of({{1, 2, 3}}), [&] { return ++asked == 2; }, &state);
+  const Status status = forward(model.config.transformer, model.weights, batch_of({{1, 2, 3}}),
+                                {2, [&] { return ++asked == 2; }}, &state);
   EXPECT_EQ(status.code(), StatusCode::kCancelled);
   EXPECT_EQ(asked, 2);
+  shut_down_threads();
 }
 
 }  // namespace
