@@ -1,33 +1,36 @@
-// Times the encoder: DistilBERT-base's shape with random weights, one thread,
-// texts of 8 to 512 tokens and a batch of 32 × 128, beside the floor of this
-// machine: the operations at the rate of its fused multiply-adds, or the weights
-// at the rate of its memory, whichever takes longer.
+// What the encoder benchmark (encoder_bench.py) times: DistilBERT-base's shape
+// with random weights.
 //
-//   encoder_bench [--checkpoint DIRECTORY] [--threads N] [--rounds N]
+//   encoder_bench make DIRECTORY                   writes the checkpoint
+//   encoder_bench compile DIRECTORY PRECISION FILE
+//   encoder_bench floor                            the machine's rates, one thread, as JSON
+//   encoder_bench serve FILE THREADS               Model::embed()
+//   encoder_bench blas                             the linear layers' products alone, by OpenBLAS
 //
-// With --checkpoint the directory (which must not exist) is kept for a peer.
-// Prints "shape milliseconds floor ratio", medians.
+// serve and blas read lines "ROUNDS LENGTH,LENGTH,…" (tokens of each text) and
+// answer each with the median in milliseconds.
 #include <immintrin.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
+#include <iostream>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include "encoder/blas.h"
 #include "encoder/cpu_features.h"
 #include "encoder/model.h"
 #include "tests/support/random_checkpoint.h"
 
 namespace {
 
-namespace fs = std::filesystem;
 using namespace pg_semantic;
 using namespace pg_semantic::encoder;
 using Clock = std::chrono::steady_clock;
@@ -56,51 +59,72 @@ double median_seconds(int rounds, const Work& work) {
 
 // ---- the floor ---------------------------------------------------------------------
 
+// The operands stay in registers: asm, so that nothing is folded or stored.
 __attribute__((target("avx512f"))) void fused_multiply_adds(int64_t count) {
-  __m512 lanes[16];
-  for (auto& lane : lanes) lane = _mm512_set1_ps(1.0F);
+  __m512 lanes[24] = {};
   const __m512 factor = _mm512_set1_ps(0.999F);
-  for (int64_t i = 0; i < count; i += 16) {
-#pragma GCC unroll 16
-    for (auto& lane : lanes) lane = _mm512_fmadd_ps(lane, factor, factor);
+  for (int64_t i = 0; i < count; i += 24) {
+#pragma GCC unroll 24
+    for (int j = 0; j < 24; ++j) asm volatile("vfmadd231ps %1, %1, %0" : "+v"(lanes[j]) : "v"(factor));
   }
-  for (int i = 1; i < 16; ++i) lanes[0] += lanes[i];
-  volatile float sink = lanes[0][0];
-  (void)sink;
 }
 
 __attribute__((target("avx2,fma"))) void fused_multiply_adds_256(int64_t count) {
-  __m256 lanes[12];
-  for (auto& lane : lanes) lane = _mm256_set1_ps(1.0F);
+  __m256 lanes[12] = {};
   const __m256 factor = _mm256_set1_ps(0.999F);
   for (int64_t i = 0; i < count; i += 12) {
 #pragma GCC unroll 12
-    for (auto& lane : lanes) lane = _mm256_fmadd_ps(lane, factor, factor);
+    for (int j = 0; j < 12; ++j) asm volatile("vfmadd231ps %1, %1, %0" : "+x"(lanes[j]) : "x"(factor));
   }
-  for (int i = 1; i < 12; ++i) lanes[0] += lanes[i];
-  volatile float sink = lanes[0][0];
-  (void)sink;
 }
 
-double operations_per_second() {
-  constexpr int64_t kCount = 48'000'000;
-  const bool wide = vector_level() == VectorLevel::kAvx512;
-  const double seconds =
-      median_seconds(7, [&] { wide ? fused_multiply_adds(kCount) : fused_multiply_adds_256(kCount); });
-  return 2.0 * (wide ? 16 : 8) * static_cast<double>(kCount) / seconds;
+__attribute__((target("avx512f,avx512vnni"))) void byte_products(int64_t count) {
+  __m512i lanes[24] = {};
+  const __m512i factor = _mm512_set1_epi8(3);
+  for (int64_t i = 0; i < count; i += 24) {
+#pragma GCC unroll 24
+    for (int j = 0; j < 24; ++j) asm volatile("vpdpbusd %1, %1, %0" : "+v"(lanes[j]) : "v"(factor));
+  }
 }
 
-double bytes_per_second() {
-  const std::vector<uint64_t> data(size_t{512} << 17, 1);  // 512 MiB
-  const double seconds = median_seconds(5, [&] {
-    uint64_t total[8] = {};
-    for (size_t i = 0; i < data.size(); i += 8) {
-      for (size_t j = 0; j < 8; ++j) total[j] += data[i + j];
+__attribute__((target("avx512f"))) void read_all_512(const std::vector<uint64_t>& data) {
+  __m512i lanes[8] = {};
+  for (size_t i = 0; i + 64 <= data.size(); i += 64) {
+#pragma GCC unroll 8
+    for (size_t j = 0; j < 8; ++j) lanes[j] = _mm512_or_si512(lanes[j], _mm512_loadu_si512(data.data() + i + 8 * j));
+  }
+  for (int j = 1; j < 8; ++j) lanes[0] = _mm512_or_si512(lanes[0], lanes[j]);
+  asm volatile("" : : "v"(lanes[0]));
+}
+
+__attribute__((target("avx2"))) void read_all_256(const std::vector<uint64_t>& data) {
+  __m256i lanes[8] = {};
+  for (size_t i = 0; i + 32 <= data.size(); i += 32) {
+#pragma GCC unroll 8
+    for (size_t j = 0; j < 8; ++j) {
+      lanes[j] |= _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data.data() + i + 4 * j));
     }
-    volatile uint64_t sink = total[0] + total[1] + total[2] + total[3] + total[4] + total[5] + total[6] + total[7];
-    (void)sink;
-  });
-  return static_cast<double>(data.size() * sizeof(uint64_t)) / seconds;
+  }
+  for (int j = 1; j < 8; ++j) lanes[0] |= lanes[j];
+  asm volatile("" : : "x"(lanes[0]));
+}
+
+void print_floor() {
+  constexpr int64_t kCount = 48'000'000;
+  const VectorLevel level = vector_level();
+  const bool wide = level >= VectorLevel::kAvx512;
+  nlohmann::json rates;
+  const double multiply_adds =
+      median_seconds(7, [&] { wide ? fused_multiply_adds(kCount) : fused_multiply_adds_256(kCount); });
+  rates["fp32_operations"] = 2.0 * (wide ? 16 : 8) * static_cast<double>(kCount) / multiply_adds;
+  if (level == VectorLevel::kAvx512Vnni) {
+    rates["int8_operations"] =
+        2.0 * 64 * static_cast<double>(kCount) / median_seconds(7, [&] { byte_products(kCount); });
+  }
+  const std::vector<uint64_t> data(size_t{512} << 17, 1);  // 512 MiB
+  const double reading = median_seconds(7, [&] { wide ? read_all_512(data) : read_all_256(data); });
+  rates["bytes"] = static_cast<double>(data.size() * sizeof(uint64_t)) / reading;
+  std::cout << rates.dump() << "\n";
 }
 
 // ---- the model ---------------------------------------------------------------------
@@ -109,96 +133,105 @@ void write_checkpoint(const std::string& directory) {
   const nlohmann::json config = {{"architectures", {"DistilBertModel"}}, {"model_type", "distilbert"}};
   std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
   for (int i = 5; i < kVocabulary; ++i) vocabulary += "w" + std::to_string(i) + "\n";
+  std::filesystem::create_directories(directory);
   require(write_random_checkpoint(directory, {{"config.json", config.dump()}, {"vocab.txt", vocabulary}}, 0.02));
 }
 
-struct Shape {
-  std::string name;
-  std::vector<int> lengths;  // of each text, special tokens included
-};
-
-std::vector<std::string> texts_of(const Shape& shape) {
+std::vector<std::string> texts_of(const std::vector<int>& lengths) {
   std::mt19937 generator(7);
   std::uniform_int_distribution<int> any(5, kVocabulary - 1);
   std::vector<std::string> texts;
-  for (const int length : shape.lengths) {
+  for (const int length : lengths) {
     std::string& text = texts.emplace_back();
     for (int i = 2; i < length; ++i) text += "w" + std::to_string(any(generator)) + " ";
   }
   return texts;
 }
 
-double operations(const Shape& shape) {
-  double total = 0;
-  for (const double n : shape.lengths) {
-    total += kLayers * (2.0 * n * kWidth * (4 * kWidth + 2 * kFeedForward) + 4.0 * n * n * kWidth);
-  }
-  return total;
-}
-
-struct Floor {
-  double operations_per_second = 0;
-  double bytes_per_second = 0;
-  [[nodiscard]] double seconds(const Shape& shape) const {
-    constexpr double kWeights = 4.0 * kLayers * kWidth * (4 * kWidth + 2 * kFeedForward);
-    return std::max(operations(shape) / operations_per_second, kWeights / bytes_per_second);
-  }
-};
-
-std::vector<Shape> shapes() {
-  std::vector<Shape> all;
-  for (const int length : {8, 16, 32, 64, 128, 256, 512}) all.push_back({std::to_string(length), {length}});
-  all.push_back({"32x128", std::vector<int>(32, 128)});
-  // Lengths as questions and passages have them: log-normal, 8 to 256.
-  Shape mixed{"mixed", {}};
-  std::mt19937 generator(3);
-  std::lognormal_distribution<double> length(3.6, 0.7);
-  for (int i = 0; i < 128; ++i) mixed.lengths.push_back(static_cast<int>(std::clamp(length(generator), 8.0, 256.0)));
-  all.push_back(mixed);
-  return all;
-}
-
-void measure(const Model& model, const Floor& floor, int threads, int rounds) {
-  std::printf("%-8s %12s %12s %8s\n", "tokens", "ms", "floor ms", "ratio");
-  for (const Shape& shape : shapes()) {
-    const std::vector<std::string> texts = texts_of(shape);
-    const std::vector<std::string_view> views(texts.begin(), texts.end());
-    std::vector<float> out(texts.size() * static_cast<size_t>(model.info().dimensions));
-    EmbedOptions options;
-    options.threads = threads;
-    const int times = shape.lengths.size() > 1 ? std::max(3, rounds / 8) : rounds;
-    require(model.embed(views, "", options, out));
-    const double seconds = median_seconds(times, [&] { require(model.embed(views, "", options, out)); });
-    const double least = floor.seconds(shape) / threads;
-    std::printf("%-8s %12.2f %12.2f %8.2f\n", shape.name.c_str(), seconds * 1e3, least * 1e3, seconds / least);
+// Calls answer(rounds, lengths) for every line.
+template <typename Answer>
+void serve_lines(const Answer& answer) {
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream words(line);
+    int rounds = 1;
+    std::string list;
+    words >> rounds >> list;
+    std::istringstream numbers(list);
+    std::vector<int> lengths;
+    for (std::string number; std::getline(numbers, number, ',');) lengths.push_back(std::atoi(number.c_str()));
+    std::printf("%.4f\n", answer(std::max(rounds, 1), lengths) * 1e3);
     std::fflush(stdout);
   }
+}
+
+void serve_model(const std::string& file, int threads) {
+  const Result<std::unique_ptr<Model>> model = Model::open(file);
+  require(model.status());
+  serve_lines([&](int rounds, const std::vector<int>& lengths) {
+    const std::vector<std::string> texts = texts_of(lengths);
+    const std::vector<std::string_view> views(texts.begin(), texts.end());
+    std::vector<float> out(texts.size() * static_cast<size_t>((*model)->info().dimensions));
+    EmbedOptions options;
+    options.threads = threads;
+    const auto embed = [&] { require((*model)->embed(views, "", options, out)); };
+    embed();
+    return median_seconds(rounds, embed);
+  });
+}
+
+// A lower bound for an encoder whose products are OpenBLAS's: batches of 512 tokens, as embed() makes them.
+void serve_blas() {
+  std::fprintf(stderr, "OpenBLAS runs as %s\n", blas_state().core.c_str());
+  if (!blas_state().usable) std::exit(1);
+  struct Layer {
+    size_t outputs, inputs;
+  };
+  const Layer layers[] = {{3 * kWidth, kWidth}, {kWidth, kWidth}, {kFeedForward, kWidth}, {kWidth, kFeedForward}};
+  std::vector<std::vector<float>> weights;
+  for (int i = 0; i < kLayers; ++i) {
+    for (const Layer& layer : layers) weights.emplace_back(layer.outputs * layer.inputs, 0.01F);
+  }
+  serve_lines([&](int rounds, const std::vector<int>& lengths) {
+    size_t left = 0;
+    for (const int length : lengths) left += static_cast<size_t>(length);
+    const size_t most = std::min<size_t>(left, 512);
+    std::vector<float> x(most * kFeedForward, 0.5F), y(most * kFeedForward);
+    const auto multiply = [&] {
+      for (size_t tokens = left; tokens > 0; tokens -= std::min(tokens, most)) {
+        const size_t rows = std::min(tokens, most);
+        for (size_t i = 0; i < weights.size(); ++i) {
+          const auto& [outputs, inputs] = layers[i % std::size(layers)];
+          blas_multiply_transposed({rows, outputs, inputs}, {x.data(), inputs}, {weights[i].data(), inputs},
+                                   {y.data(), outputs});
+        }
+      }
+    };
+    multiply();
+    return median_seconds(rounds, multiply);
+  });
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string checkpoint;
-  int threads = 1;
-  int rounds = 25;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], "--checkpoint") == 0) checkpoint = argv[i + 1];
-    if (std::strcmp(argv[i], "--threads") == 0) threads = std::atoi(argv[i + 1]);
-    if (std::strcmp(argv[i], "--rounds") == 0) rounds = std::atoi(argv[i + 1]);
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const std::string mode = arguments.empty() ? "" : arguments[0];
+  if (mode == "make" && arguments.size() == 2) {
+    write_checkpoint(arguments[1]);
+  } else if (mode == "compile" && arguments.size() == 4) {
+    CompileOptions options;
+    options.model_precision = arguments[2];
+    require(compile_model(arguments[1], arguments[3], options).status());
+  } else if (mode == "floor") {
+    print_floor();
+  } else if (mode == "serve" && arguments.size() == 3) {
+    serve_model(arguments[1], std::atoi(arguments[2].c_str()));
+    shut_down_threads();
+  } else if (mode == "blas") {
+    serve_blas();
+  } else {
+    std::fprintf(stderr, "usage: see the head of tests/bench/encoder_bench.cpp\n");
+    return 2;
   }
-  std::string pattern = (fs::temp_directory_path() / "encoder_bench_XXXXXX").string();
-  const fs::path directory = mkdtemp(pattern.data());
-  if (checkpoint.empty()) checkpoint = (directory / "model").string();
-  fs::create_directories(checkpoint);
-  write_checkpoint(checkpoint);
-  const std::string file = (directory / "model.bin").string();
-  require(compile_model(checkpoint, file, {}).status());
-  const Result<std::unique_ptr<Model>> model = Model::open(file);
-  require(model.status());
-  const Floor floor = {operations_per_second(), bytes_per_second()};
-  std::printf("floor: %.0f GFLOP/s, %.1f GB/s; %d thread(s)\n", floor.operations_per_second / 1e9,
-              floor.bytes_per_second / 1e9, threads);
-  measure(**model, floor, threads, rounds);
-  fs::remove_all(directory);
   return 0;
 }
