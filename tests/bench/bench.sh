@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # make bench: measures what README promises, on a server of its own, with real
 # text: package descriptions from apt, and sentences from the test data beside
-# the repository.  `bench.sh [sessions|throughput|packages|sentences|rerank|encoder|index]…`
+# the repository.  `bench.sh [sessions|throughput|packages|sentences|rerank|encoder|embed|quality|index]…`
 # measures only those.
 # PACKAGES=FILE takes the descriptions from a file that packages.pl wrote (where
 # apt was told to fetch no translations, it knows only their first lines).
@@ -9,7 +9,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../run/lib.sh"
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(sessions throughput packages sentences rerank encoder index)
+[ ${#parts[@]} -gt 0 ] || parts=(sessions throughput packages sentences rerank encoder embed quality index)
 
 report() { printf '%-66s %12s %s\n' "$1" "$2" "$3"; }
 seconds_since() { awk -v now="$(date +%s%N)" -v then="$1" 'BEGIN { printf "%.1f", (now - then) / 1e9 }'; }
@@ -141,24 +141,52 @@ run_program() {  # run_program NAME ARGUMENT…
 # Reranking 100 passages of 100 tokens beside embedding the same tokens.
 measure_rerank() { run_program rerank_bench; }
 
-# DistilBERT-base's shape, one thread, beside the floor of the machine; then
-# ONNX Runtime on the same weights, where node and Debian's python3-torch are.
+# DistilBERT-base's shape beside the floor of the machine and OpenBLAS; and, where
+# node and Debian's python3-torch are, beside ONNX Runtime on the same weights.
 measure_encoder() {
-  local modules=$repository/$BUILD/onnx lengths
-  run_program encoder_bench --checkpoint "$scratch/distilbert"
-  if ! command -v npm >/dev/null || ! /usr/bin/python3 -c 'import torch' 2>/dev/null; then
+  local modules=$repository/$BUILD/onnx checkpoint=$scratch/distilbert precision peer=()
+  local plot=$repository/$BUILD/encoder.svg
+  run_program encoder_bench make "$checkpoint"
+  if command -v npm >/dev/null && /usr/bin/python3 -c 'import torch' 2>/dev/null; then
+    mkdir -p "$modules"
+    [ -d "$modules/node_modules/onnxruntime-node" ] ||
+      npm install --prefix "$modules" --no-save --ignore-scripts --no-audit --no-fund --loglevel=error onnxruntime-node </dev/null
+    for precision in fp32 int8; do
+      /usr/bin/python3 "$repository/tests/bench/onnx/export.py" "$checkpoint" "$scratch/$precision.onnx" $precision \
+        >"$scratch/export.log" 2>&1 || { cat "$scratch/export.log" >&2; die "the export to ONNX failed"; }
+    done
+    peer=(--peer "$scratch/fp32.onnx" "$scratch/int8.onnx")
+  else
     say "SKIP: ONNX Runtime as a peer needs npm and python3-torch"
+  fi
+  ONNX_MODULES=$modules /usr/bin/python3 "$repository/tests/bench/encoder_bench.py" "$repository/$BUILD/tests/bench/encoder_bench" \
+    "$checkpoint" "${peer[@]}" --plot "$plot"
+}
+
+# What semantic_embed costs over the encoder alone: the same checkpoint and texts, in turns.
+measure_embed() {
+  local checkpoint=$scratch/distilbert precision length
+  [ -d "$checkpoint" ] || run_program encoder_bench make "$checkpoint"
+  chmod -R a+rX "$scratch"
+  for precision in fp32 int8; do
+    run_program encoder_bench compile "$checkpoint" $precision "$scratch/embed_$precision.bin"
+    query -c "SELECT semantic_load_model('bench_$precision', '$checkpoint', '$precision')" >/dev/null
+    for length in 8 32 128; do
+      "$repository/tests/bench/embed_bench.py" "$repository/$BUILD/tests/bench/encoder_bench" "$scratch/embed_$precision.bin" \
+        "bench_$precision" $length
+    done
+  done
+}
+
+# What lower precisions cost in quality: a model that was trained, on real texts.
+measure_quality() {
+  local shared
+  shared=$(realpath -m "${PG_SEMANTIC_SHARED:-$repository/../shared}")
+  if [ ! -d "$shared" ]; then
+    say "SKIP: texts and judgements are in the test data, which is not in $shared"
     return
   fi
-  mkdir -p "$modules"
-  [ -d "$modules/node_modules/onnxruntime-node" ] ||
-    npm install --prefix "$modules" --no-save --ignore-scripts --no-audit --no-fund --loglevel=error onnxruntime-node </dev/null
-  /usr/bin/python3 "$repository/tests/bench/onnx/export.py" "$scratch/distilbert" "$scratch/distilbert.onnx" >"$scratch/export.log" 2>&1 ||
-    { cat "$scratch/export.log" >&2; die "the export to ONNX failed"; }
-  say "ONNX Runtime, milliseconds:"
-  for lengths in 8 16 32 64 128 256 512 "$(printf '128%.0s,' $(seq 31))128"; do
-    printf '%-8s %12s\n' "${lengths:0:7}" "$(echo "15 $lengths" | ONNX_MODULES=$modules node "$repository/tests/bench/onnx/peer.mjs" "$scratch/distilbert.onnx" 1)"
-  done
+  run_program quality_bench "${QUALITY_MODEL:-$shared/models/starter}" "$shared/data"
 }
 
 # The index engine on synthetic vectors.
