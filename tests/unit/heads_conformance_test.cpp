@@ -85,16 +85,20 @@ using NameAndPrecision = std::tuple<std::string, std::string>;
 class HeadConformance : public testing::TestWithParam<NameAndPrecision> {
  protected:
   void SetUp() override {
+    expected_ = conformance_expected(std::get<0>(GetParam()));
+    tolerance_ = std::get<1>(GetParam()) == "fp16" ? kHalfTolerance : kTolerance;
+  }
+
+  // What is expected under `key`; the model is loaded when there is something.
+  [[nodiscard]] json entries(const char* key) {
     const auto& [name, model_precision] = GetParam();
-    expected_ = conformance_expected(name);
+    json found = expected_.value(key, json::array());
+    if (found.empty() || model_ != nullptr) return found;
     const fs::path copy = directory_.path() / "model";
     copy_model(name, copy);
     model_ = load(copy, directory_.path() / "model.bin", model_precision);
-    ASSERT_NE(model_, nullptr);
-    tolerance_ = model_precision == "fp16" ? kHalfTolerance : kTolerance;
+    return model_ != nullptr ? found : json::array();  // load() has failed the test
   }
-
-  [[nodiscard]] json entries(const char* key) const { return expected_.value(key, json::array()); }
 
   TemporaryDirectory directory_;
   json expected_;
