@@ -55,6 +55,7 @@ say "built and installed in $((SECONDS - start)) s"
 cd "$repository"
 part structure tests/run/structure.sh
 part unit tests/run/unit.sh
+part vector-levels tests/run/vector_levels.sh
 part regress tests/run/regress.sh regress
 part isolation tests/run/regress.sh isolation
 part tap tests/run/tap.sh

@@ -4,6 +4,7 @@
 #define PG_SEMANTIC_TESTS_UNIT_MODEL_TEST_SUPPORT_H
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -115,11 +116,26 @@ inline void copy_model(const std::string& name, const std::filesystem::path& to)
   write_file(to / "vocab.txt", read_file(shared_directory() / "data/tokenizer" / file));
 }
 
+// Of two vectors of the same length; of zeros with anything: NaN, which no bound lets through.
+template <typename Found, typename Expected>
+double cosine(const Found& found, const Expected& expected) {
+  double product = 0, found_norm = 0, expected_norm = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    product += static_cast<double>(found[i]) * expected[i];
+    found_norm += static_cast<double>(found[i]) * found[i];
+    expected_norm += static_cast<double>(expected[i]) * expected[i];
+  }
+  return product / std::sqrt(found_norm * expected_norm);
+}
+
 inline std::string explain(const Status& status) { return status.message() + " | " + status.detail(); }
 
 // Compiles and opens the model in `directory`; nullptr and a failure otherwise.
-inline std::unique_ptr<Model> load(const std::filesystem::path& directory, const std::filesystem::path& file) {
-  const Result<ModelInfo> info = compile_model(directory.string(), file.string(), {});
+inline std::unique_ptr<Model> load(const std::filesystem::path& directory, const std::filesystem::path& file,
+                                   const std::string& model_precision = "fp32") {
+  CompileOptions options;
+  options.model_precision = model_precision;
+  const Result<ModelInfo> info = compile_model(directory.string(), file.string(), options);
   EXPECT_TRUE(info.is_ok()) << directory << ": " << explain(info.status());
   if (!info) return nullptr;
   Result<std::unique_ptr<Model>> model = Model::open(file.string());

@@ -162,6 +162,41 @@ TEST_P(PackedProduct, RowsAreQuantizedToHalfAStep) {
   }
 }
 
+// A row's numbers do not depend on the rows beside it: what is quantised next would turn
+// a last bit into a whole step.
+TEST_P(PackedProduct, RowsAreTheSameInAnyCompany) {
+  constexpr size_t kRows = 20, kOutputs = 70, kInputs = 36;
+  const std::vector<float> x = random_values(kRows * kInputs, 21), bias = random_values(kOutputs, 22);
+  for (const auto storage :
+       {TensorStorage::kPackedFloat32, TensorStorage::kPackedFloat16, TensorStorage::kPackedInt8}) {
+    const Packed weights(storage, kOutputs, kInputs, 23);
+    const auto multiply = [&](size_t first, size_t rows) {
+      const ConstMatrix part = {x.data() + first * kInputs, kInputs};
+      std::vector<float> c(rows * kOutputs);
+      const PanelRange all = {0, weights.view.panels()};
+      if (storage == TensorStorage::kPackedInt8) {
+        std::vector<uint8_t> data(rows * kInputs);
+        std::vector<float> scales(rows), least(rows);
+        const QuantizedRows quantized = {data.data(), kInputs, scales.data(), least.data()};
+        k().quantize_rows(rows, kInputs, part, quantized);
+        k().multiply_quantized(rows, quantized, weights.view, all, bias.data(), Activation::kGelu,
+                               {c.data(), kOutputs});
+      } else {
+        k().multiply_packed(rows, part, weights.view, all, bias.data(), Activation::kGelu, {c.data(), kOutputs});
+      }
+      return c;
+    };
+    const std::vector<float> together = multiply(0, kRows);
+    for (size_t first = 0; first < kRows; ++first) {
+      for (size_t rows = 1; first + rows <= kRows; ++rows) {
+        ASSERT_TRUE(
+            std::ranges::equal(multiply(first, rows), std::span(together).subspan(first * kOutputs, rows * kOutputs)))
+            << "storage " << static_cast<int>(storage) << ", rows " << first << " to " << first + rows;
+      }
+    }
+  }
+}
+
 TEST_P(PackedProduct, QuantizedRowsTimesIntegers) {
   for (const size_t rows : {1, 3, 8, 9, 70}) {
     for (const size_t outputs : {1, 15, 16, 33, 64, 70}) {
