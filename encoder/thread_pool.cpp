@@ -26,17 +26,17 @@ class ThreadPool {
   int size() const { return static_cast<int>(threads_.size()); }
 
   void run(int helpers, const std::function<void(int)>& work) {
-    helpers = grow(helpers);
+    start_threads(helpers);
     {
       const std::lock_guard lock(mutex_);
       work_ = &work;
       wanted_ = helpers;
-      running_ = helpers;
       ++round_;
     }
     start_.notify_all();
     work(0);
     std::unique_lock lock(mutex_);
+    wanted_ = 0;  // who has not begun need not
     done_.wait(lock, [this] { return running_ == 0; });
     work_ = nullptr;
   }
@@ -49,12 +49,6 @@ class ThreadPool {
     start_.notify_all();
     for (std::thread& thread : threads_) thread.join();
     threads_.clear();
-  }
-
-  // Returns how many of so many helpers there are.
-  int grow(int helpers) {
-    start_threads(helpers);
-    return std::min(helpers, size());
   }
 
  private:
@@ -83,6 +77,7 @@ class ThreadPool {
       if (stopping_) return;
       seen = round_;
       if (index > wanted_) continue;
+      ++running_;
       const std::function<void(int)>& work = *work_;
       lock.unlock();
       work(index);
@@ -122,11 +117,6 @@ void run_on_threads(int threads, const std::function<void(int)>& work) {
     return;
   }
   pool_of_this_process().run(threads - 1, work);
-}
-
-int available_threads(int threads) {
-  threads = std::clamp(threads, 1, kMaxThreads);
-  return threads == 1 ? 1 : 1 + pool_of_this_process().grow(threads - 1);
 }
 
 int pool_threads() {

@@ -17,14 +17,11 @@ namespace pg_semantic::encoder {
 inline constexpr int kMaxThreads = 256;
 
 // Calls work(0) on the calling thread and work(1) … work(threads - 1) on pool
-// threads, and returns when all have returned.  Where the system refuses a
-// thread the call makes do with fewer, so `work` must take its share from a
-// common counter and not expect every index.  `work` must not throw.
+// threads, and returns when all that were called have returned.  Where the system
+// refuses a thread, or lets it run only after work(0) returned, the call makes do
+// without it, so `work` must take its share from a common counter and not expect
+// every index.  `work` must not throw.
 void run_on_threads(int threads, const std::function<void(int)>& work);
-
-// How many of `threads` threads a call of run_on_threads() would have, starting
-// those that are not there yet.
-int available_threads(int threads);
 
 // Threads of the pool now, the caller's not included.
 int pool_threads();

@@ -2,6 +2,7 @@
 #include "encoder/thread_team.h"
 
 #include <algorithm>
+#include <exception>
 
 #include "encoder/thread_pool.h"
 
@@ -11,7 +12,10 @@ namespace {
 
 // Looks before a thread sleeps: some 20 µs, longer than members of a team are
 // usually apart, far shorter than the time slice that a sleeper gives back.
-constexpr int kLooks = 2000;
+constexpr int kLooks = 1000;
+
+// Parts for each member of a step that can be cut finely.
+constexpr size_t kPartsEach = 2;
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -21,34 +25,65 @@ inline void pause() {
 
 }  // namespace
 
-void Barrier::wait() {
-  const uint32_t round = round_.load(std::memory_order_relaxed);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
-    arrived_.store(0, std::memory_order_relaxed);
-    round_.store(round + 1, std::memory_order_release);
-    round_.notify_all();
-    return;
+Range part_of(size_t count, size_t part, size_t parts, size_t unit) {
+  const size_t units = (count + unit - 1) / unit;
+  const auto cut = [&](size_t number) { return std::min(count, units * number / parts * unit); };
+  return {cut(part), cut(part + 1)};
+}
+
+void TeamSteps::reset(size_t steps) {
+  if (size_ < steps) {
+    steps_ = std::make_unique<Step[]>(steps);
+    size_ = steps;
   }
+  for (size_t i = 0; i < steps; ++i) {
+    steps_[i].taken.store(0, std::memory_order_relaxed);
+    steps_[i].done.store(0, std::memory_order_relaxed);
+  }
+  expected_ = steps;
+  stopped_.store(false, std::memory_order_relaxed);
+}
+
+size_t TeamMember::parts(size_t count) const {
+  return size_ == 1 ? 1 : std::clamp<size_t>(count, 1, kPartsEach * size_);
+}
+
+void TeamMember::stop() const {
+  steps_->stopped_.store(true, std::memory_order_release);
+  for (size_t i = 0; i < steps_->expected_; ++i) steps_->steps_[i].done.notify_all();
+}
+
+size_t TeamMember::take() const {
+  if (number_ >= steps_->expected_) std::terminate();  // forward() counted wrongly
+  return steps_->steps_[number_].taken.fetch_add(1, std::memory_order_relaxed);
+}
+
+void TeamMember::finish_part(size_t parts) const {
+  std::atomic<uint32_t>& done = steps_->steps_[number_].done;
+  if (done.fetch_add(1, std::memory_order_acq_rel) + 1 == parts) done.notify_all();
+}
+
+void TeamMember::wait(size_t parts) {
+  const std::atomic<uint32_t>& done = steps_->steps_[number_++].done;
   for (int i = 0; i < kLooks; ++i) {
-    if (round_.load(std::memory_order_acquire) != round) return;
+    if (done.load(std::memory_order_acquire) >= parts || stopped()) return;
     pause();
   }
-  round_.wait(round, std::memory_order_acquire);
+  for (;;) {
+    const uint32_t seen = done.load(std::memory_order_acquire);
+    if (seen >= parts || stopped()) return;
+    done.wait(seen, std::memory_order_acquire);
+  }
 }
 
-Range TeamMember::share(size_t count, size_t unit) const {
-  const size_t units = (count + unit - 1) / unit;
-  const auto cut = [&](size_t rank) { return std::min(count, units * rank / size_ * unit); };
-  return {cut(rank_), cut(rank_ + 1)};
-}
-
-void run_team(int threads, const std::function<void(const TeamMember&)>& work) {
-  const int available = available_threads(threads);
-  Barrier barrier(static_cast<uint32_t>(available));
+void run_team(int threads, size_t steps, TeamSteps* shared, const std::function<void(TeamMember&)>& work) {
+  shared->reset(steps);
+  const auto size = static_cast<size_t>(std::clamp(threads, 1, kMaxThreads));
   const auto member = [&](int rank) {
-    work(TeamMember(static_cast<size_t>(rank), static_cast<size_t>(available), &barrier));
+    TeamMember self(static_cast<size_t>(rank), size, shared);
+    work(self);
   };
-  run_on_threads(available, std::cref(member));  // a reference: nothing to allocate
+  run_on_threads(static_cast<int>(size), std::cref(member));  // a reference: nothing to allocate
 }
 
 }  // namespace pg_semantic::encoder

@@ -1,5 +1,10 @@
-// Threads that run one function together, in step: a text's work spread over
-// processors.  They share what they compute on and meet at barriers.
+// Threads that compute one thing together, step by step: a text's work spread
+// over processors.
+//
+// Every member of a team takes the same steps in the same order.  A step has
+// parts, each of which some member computes; it ends when all its parts are done.
+// A member that the system lets run late, or not at all, finds its parts done by
+// others: on a busy machine a team is hardly slower than one thread.
 //
 // Thread safety: run_team() is for the thread that may call run_on_threads(); a
 // TeamMember belongs to its thread.
@@ -10,20 +15,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 
 namespace pg_semantic::encoder {
-
-// Where all threads wait for the last.
-class Barrier {
- public:
-  explicit Barrier(uint32_t threads) : threads_(threads) {}
-  void wait();
-
- private:
-  const uint32_t threads_;
-  std::atomic<uint32_t> arrived_ = 0;
-  std::atomic<uint32_t> round_ = 0;
-};
 
 struct Range {
   size_t first = 0;
@@ -31,30 +25,74 @@ struct Range {
   [[nodiscard]] size_t size() const { return last - first; }
 };
 
+// Part `part` of `parts` of 0 … count - 1, cut at multiples of `unit`.
+Range part_of(size_t count, size_t part, size_t parts, size_t unit = 1);
+
+// What the members of a team share: how far each step is.  Kept from run to run.
+class TeamSteps {
+ public:
+  // Makes room for so many steps, none of them begun.  Throws std::bad_alloc.
+  void reset(size_t steps);
+
+  // Whether a member stopped the run.
+  [[nodiscard]] bool stopped() const { return stopped_.load(std::memory_order_acquire); }
+
+ private:
+  friend class TeamMember;
+  struct Step {
+    std::atomic<uint32_t> taken;
+    std::atomic<uint32_t> done;
+  };
+  std::unique_ptr<Step[]> steps_;
+  size_t size_ = 0;      // of steps_
+  size_t expected_ = 0;  // of this run
+  std::atomic<bool> stopped_ = false;
+};
+
 class TeamMember {
  public:
-  TeamMember(size_t rank, size_t size, Barrier* barrier) : rank_(rank), size_(size), barrier_(barrier) {}
+  TeamMember(size_t rank, size_t size, TeamSteps* steps) : rank_(rank), size_(size), steps_(steps) {}
 
   [[nodiscard]] size_t rank() const { return rank_; }  // 0: the thread that called run_team()
   [[nodiscard]] size_t size() const { return size_; }
 
-  // What every member wrote before it, every member sees after it.
-  void wait_for_all() const {
-    if (size_ > 1) barrier_->wait();
+  // Takes the next step, of `parts` parts: calls compute(part) for those that this
+  // member gets.  What was computed in a step before, by whomever, is seen.
+  template <typename Compute>
+  void step(size_t parts, const Compute& compute) {
+    if (size_ == 1) {
+      for (size_t part = 0; part < parts; ++part) compute(part);
+      return;
+    }
+    for (size_t part = take(); part < parts && !stopped(); part = take()) {
+      compute(part);
+      finish_part(parts);
+    }
+    wait(parts);
   }
 
-  // This member's part of 0 … count - 1, cut at multiples of `unit`.
-  [[nodiscard]] Range share(size_t count, size_t unit = 1) const;
+  // Into how many parts to cut work of `count` units: so many that a member which
+  // is late leaves little to wait for, no more than there are.
+  [[nodiscard]] size_t parts(size_t count) const;
+
+  // Ends the run early, for all members: steps are no longer taken nor waited for.
+  void stop() const;
+  [[nodiscard]] bool stopped() const { return steps_->stopped(); }
 
  private:
+  size_t take() const;
+  void finish_part(size_t parts) const;
+  void wait(size_t parts);
+
   size_t rank_;
   size_t size_;
-  Barrier* barrier_;
+  TeamSteps* steps_;
+  size_t number_ = 0;  // of the step
 };
 
-// Calls work(member) on `threads` threads, or as many as the system gives, at
-// the same time.  `work` must not throw.
-void run_team(int threads, const std::function<void(const TeamMember&)>& work);
+// Calls work(member) on the calling thread and on up to threads - 1 others, and
+// returns when they are done.  `work` takes at most `steps` steps and must not throw.
+void run_team(int threads, size_t steps, TeamSteps* shared, const std::function<void(TeamMember&)>& work);
 
 }  // namespace pg_semantic::encoder
 

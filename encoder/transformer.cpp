@@ -19,8 +19,10 @@ namespace {
 // scores' memory for long texts.
 constexpr size_t kQueryBlock = 64;
 
-// Panels that a member of a team takes at a time: a register tile's.
+// Panels that a member of a team takes at a time, at least: a register tile's.
 constexpr size_t kPanelUnit = 3;
+// Rows, at least.
+constexpr size_t kRowUnit = 8;
 
 bool quantizes(const ModelWeights& weights) {
   return weights.layers.front().attention_output.weight.storage == TensorStorage::kPackedInt8;
@@ -105,12 +107,11 @@ void TransformerState::reserve(const TransformerConfig& config, const ModelWeigh
 }
 
 // One call of forward() on one of its threads: what it computes on, and its
-// steps.  Every member of the team takes the same steps, each its share of the
-// step's columns, rows or heads; a step ends when all have done theirs.
+// steps, whose parts are some of a matrix's columns or rows, or of the heads.
 class ForwardPass {
  public:
-  ForwardPass(const TransformerConfig& config, const ModelWeights& weights, const TokenBatch& batch,
-              const TeamMember& member, TransformerState* state)
+  ForwardPass(const TransformerConfig& config, const ModelWeights& weights, const TokenBatch& batch, TeamMember& member,
+              TransformerState* state)
       : config_(config),
         weights_(weights),
         batch_(batch),
@@ -120,7 +121,6 @@ class ForwardPass {
         tokens_(batch.ids.size()),
         width_(static_cast<size_t>(config.width)),
         inner_(static_cast<size_t>(config.inner_width())),
-        rows_(member.share(tokens_)),
         hidden_(state->hidden_.data()),
         query_key_value_(state->query_key_value_.data()),
         context_(state->context_.data()),
@@ -136,11 +136,10 @@ class ForwardPass {
 
   void embed_tokens() {
     float* const embeddings = state_.embeddings_.data();
-    if (member_.rank() == 0) {
+    member_.step(1, [&](size_t) {
       gather_words(config_.projects_words || config_.projects_embeddings ? embeddings : hidden_);
       if (config_.relative_buckets > 0) spread_distance_bias();
-    }
-    member_.wait_for_all();
+    });
     if (config_.projects_words) {
       project(weights_.embedding_projection, embeddings, Activation::kIdentity, {hidden_, width_});
       sum_embeddings(hidden_);
@@ -177,37 +176,45 @@ class ForwardPass {
   // out = activation(x · weightᵀ + bias), x being [tokens, inputs]
   void project(const PackedLinear& linear, const float* x, Activation activation, Matrix out) {
     const PackedWeights& weight = linear.weight;
-    const Range share = member_.share(weight.panels(), kPanelUnit);
-    const PanelRange panels = {share.first, share.last};
-    if (weight.storage == TensorStorage::kPackedInt8) {
-      if (quantized_from_ != x) {
-        quantize(weight.inputs, x);
-        member_.wait_for_all();
-        quantized_from_ = nullptr;  // what x holds will change
-      }
-      k_.multiply_quantized(tokens_, quantized_, weight, panels, linear.bias, activation, out);
-    } else {
-      k_.multiply_packed(tokens_, {x, weight.inputs}, weight, panels, linear.bias, activation, out);
+    const bool int8 = weight.storage == TensorStorage::kPackedInt8;
+    if (int8 && quantized_from_ != x) {
+      for_rows([&](Range rows) { quantize(rows, weight.inputs, x); });
+      quantized_from_ = nullptr;  // what x holds will change
     }
-    member_.wait_for_all();
+    const size_t parts = member_.parts((weight.panels() + kPanelUnit - 1) / kPanelUnit);
+    member_.step(parts, [&](size_t part) {
+      const Range range = part_of(weight.panels(), part, parts, kPanelUnit);
+      const PanelRange panels = {range.first, range.last};
+      if (int8) {
+        k_.multiply_quantized(tokens_, quantized_, weight, panels, linear.bias, activation, out);
+      } else {
+        k_.multiply_packed(tokens_, {x, weight.inputs}, weight, panels, linear.bias, activation, out);
+      }
+    });
   }
 
-  // This member's rows of x.
-  void quantize(size_t columns, const float* x) const {
-    k_.quantize_rows(rows_.size(), columns, {x + rows_.first * columns, columns},
-                     {quantized_.data + rows_.first * quantized_.stride, quantized_.stride,
-                      quantized_.scales + rows_.first, quantized_.least + rows_.first});
+  // A step whose parts are rows of a matrix.
+  template <typename Compute>
+  void for_rows(const Compute& compute) {
+    const size_t parts = member_.parts(tokens_ / kRowUnit);
+    member_.step(parts, [&](size_t part) { compute(part_of(tokens_, part, parts)); });
+  }
+
+  void quantize(Range rows, size_t columns, const float* x) const {
+    k_.quantize_rows(rows.size(), columns, {x + rows.first * columns, columns},
+                     {quantized_.data + rows.first * quantized_.stride, quantized_.stride,
+                      quantized_.scales + rows.first, quantized_.least + rows.first});
   }
 
   // x = LayerNorm(x + delta); delta may be nullptr.  What is normalised is multiplied next.
   void add_layer_norm(size_t columns, const float* delta, const LayerNormWeights& norm, float* x) {
-    k_.add_layer_norm(rows_.size(), columns, delta == nullptr ? nullptr : delta + rows_.first * columns, norm,
-                      x + rows_.first * columns);
-    if (quantizes(weights_)) {
-      quantize(columns, x);
-      quantized_from_ = x;
-    }
-    member_.wait_for_all();
+    const bool int8 = quantizes(weights_);
+    for_rows([&](Range rows) {
+      k_.add_layer_norm(rows.size(), columns, delta == nullptr ? nullptr : delta + rows.first * columns, norm,
+                        x + rows.first * columns);
+      if (int8) quantize(rows, columns, x);
+    });
+    if (int8) quantized_from_ = x;
   }
 
   // out[t] = word[id], or the words next, here and before side by side; none is zeros.
@@ -231,8 +238,7 @@ class ForwardPass {
 
   // out[t] = LN(out[t] + position[…] + token_type[0 or 1])
   void sum_embeddings(float* out) {
-    if (member_.rank() == 0) add_positions(out);
-    member_.wait_for_all();
+    member_.step(1, [&](size_t) { add_positions(out); });
     add_layer_norm(static_cast<size_t>(config_.summed_width()), nullptr, weights_.embedding_norm, out);
   }
 
@@ -284,27 +290,31 @@ class ForwardPass {
     }
   }
 
-  // context = softmax(q · kᵀ / √d + bias) · v for each head of each text: the blocks of queries that this member's
-  // share of the work begins in.
+  // context = softmax(q · kᵀ / √d + bias) · v for each head of each text.
   void attend() {
-    const size_t first = attention_work_ * member_.rank() / member_.size();
-    const size_t last = attention_work_ * (member_.rank() + 1) / member_.size();
+    const size_t heads = static_cast<size_t>(config_.heads);
+    const size_t parts = member_.parts(heads * batch_.texts());
+    member_.step(
+        parts, [&](size_t part) { attend_part(attention_work_ * part / parts, attention_work_ * (part + 1) / parts); });
+  }
+
+  // The blocks of queries that begin between `first` and `last`, counted in pairs of a query and a key.
+  void attend_part(size_t first, size_t last) const {
     size_t work = 0;
-    for (size_t text = 0; text < batch_.texts(); ++text) {
-      for (size_t head = 0; head < static_cast<size_t>(config_.heads); ++head) {
+    for (size_t text = 0; text < batch_.texts() && work < last; ++text) {
+      const size_t of_head = batch_.length(text) * batch_.keys(text);
+      for (size_t head = 0; head < static_cast<size_t>(config_.heads) && work < last; ++head, work += of_head) {
+        if (work + of_head <= first) continue;
         bool packed = false;
         for (size_t query = 0; query < batch_.length(text); query += kQueryBlock) {
-          const size_t queries = std::min(kQueryBlock, batch_.length(text) - query);
-          if (work >= first && work < last) {
-            if (!packed) pack_head(text, head);
-            packed = true;
-            attend(text, head, query, queries);
-          }
-          work += queries * batch_.keys(text);
+          const size_t begin = work + query * batch_.keys(text);
+          if (begin < first || begin >= last) continue;
+          if (!packed) pack_head(text, head);
+          packed = true;
+          attend(text, head, query, std::min(kQueryBlock, batch_.length(text) - query));
         }
       }
     }
-    member_.wait_for_all();
   }
 
   void pack_head(size_t text, size_t head) const {
@@ -338,14 +348,13 @@ class ForwardPass {
   const TransformerConfig& config_;
   const ModelWeights& weights_;
   const TokenBatch& batch_;
-  const TeamMember& member_;
+  TeamMember& member_;
   const Kernels& k_ = kernels();
   TransformerState& state_;
   TransformerState::HeadScratch& scratch_;
   const size_t tokens_;
   const size_t width_;
   const size_t inner_;
-  const Range rows_;  // this member's share of the tokens
   size_t longest_ = 0;
   size_t attention_work_ = 0;
   float* hidden_;
@@ -363,19 +372,18 @@ Status forward(const TransformerConfig& config, const ModelWeights& weights, con
   if (batch.ids.empty()) return Status::ok();
   const int threads = std::clamp(options.threads, 1, kMaxThreads);
   state->reserve(config, weights, batch, static_cast<size_t>(threads));
-  bool cancelled = false;  // written by member 0 before a barrier, read by all after it
-  const auto work = [&](const TeamMember& member) {
+  const auto work = [&](TeamMember& member) {
     ForwardPass pass(config, weights, batch, member, state);
     pass.embed_tokens();
     for (const LayerWeights& layer : weights.layers) {
-      if (member.rank() == 0 && options.interrupted && options.interrupted()) cancelled = true;
-      member.wait_for_all();
-      if (cancelled) return;
+      if (member.rank() == 0 && options.interrupted && options.interrupted()) member.stop();
+      if (member.stopped()) return;
       pass.compute_layer(layer);
     }
   };
-  run_team(threads, std::cref(work));  // a reference: nothing to allocate
-  return cancelled ? Status::cancelled() : Status::ok();
+  const size_t layer_steps = 20 + 5 * weights.layers.front().feed_forwards.size();
+  run_team(threads, 10 + layer_steps * weights.layers.size(), &state->steps_, std::cref(work));
+  return state->steps_.stopped() ? Status::cancelled() : Status::ok();
 }
 
 }  // namespace pg_semantic::encoder

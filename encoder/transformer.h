@@ -17,6 +17,7 @@
 #include "encoder/model.h"
 #include "encoder/model_config.h"
 #include "encoder/model_tensors.h"
+#include "encoder/thread_team.h"
 
 namespace pg_semantic::encoder {
 
@@ -91,6 +92,7 @@ class TransformerState {
   AlignedBuffer<float> quantized_scales_;   // [tokens]
   AlignedBuffer<float> quantized_least_;    // [tokens]
   size_t quantized_stride_ = 0;
+  TeamSteps steps_;
   std::vector<HeadScratch> heads_;  // of each thread
 };
 

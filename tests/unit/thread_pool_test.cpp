@@ -19,15 +19,43 @@
 namespace pg_semantic::encoder {
 namespace {
 
+// run_on_threads() with work that ends only when all have begun: none is too late.
+template <typename Work>
+void run_all(int threads, const Work& work) {
+  std::atomic<int> begun = 0;
+  run_on_threads(threads, [&](int worker) {
+    ++begun;
+    while (begun < threads) std::this_thread::yield();
+    work(worker);
+  });
+}
+
 TEST(ThreadPool, RunsEveryWorkerOnceAndReturnsAfterTheLast) {
   for (int round = 0; round < 200; ++round) {
     std::vector<std::atomic<int>> calls(4);
-    run_on_threads(4, [&](int worker) { ++calls[static_cast<size_t>(worker)]; });
+    run_all(4, [&](int worker) { ++calls[static_cast<size_t>(worker)]; });
     for (const auto& n : calls) EXPECT_EQ(n, 1);
   }
   EXPECT_EQ(pool_threads(), 3);
   shut_down_threads();
   EXPECT_EQ(pool_threads(), 0);
+}
+
+// Whoever begins is waited for, whoever does not is not called any more.
+TEST(ThreadPool, NoWorkerOutlivesTheCall) {
+  for (int round = 0; round < 500; ++round) {
+    std::atomic<int> inside = 0, calls = 0;
+    run_on_threads(4, [&](int) {
+      ++inside;
+      ++calls;
+      std::this_thread::yield();
+      --inside;
+    });
+    EXPECT_EQ(inside, 0);
+    EXPECT_GE(calls, 1);
+    EXPECT_LE(calls, 4);
+  }
+  shut_down_threads();
 }
 
 TEST(ThreadPool, OneThreadIsTheCallersOwn) {
@@ -41,7 +69,7 @@ TEST(ThreadPool, OneThreadIsTheCallersOwn) {
 TEST(ThreadPool, GrowsAndServesSmallerCalls) {
   for (const int threads : {2, 6, 3, 1, 6}) {
     std::atomic<int> sum = 0;
-    run_on_threads(threads, [&](int worker) { sum += 1 << worker; });
+    run_all(threads, [&](int worker) { sum += 1 << worker; });
     EXPECT_EQ(sum, (1 << threads) - 1);
   }
   shut_down_threads();
@@ -50,7 +78,7 @@ TEST(ThreadPool, GrowsAndServesSmallerCalls) {
 TEST(ThreadPool, ThreadsBlockEverySignalAndHaveAName) {
   std::atomic<int> open_signals = 0;
   std::atomic<int> wrong_names = 0;
-  run_on_threads(3, [&](int worker) {
+  run_all(3, [&](int worker) {
     if (worker == 0) return;
     sigset_t mask;
     pthread_sigmask(SIG_SETMASK, nullptr, &mask);
@@ -76,7 +104,7 @@ TEST(ThreadPool, WorksInAForkedChild) {
   if (child == 0) {
     std::atomic<int> calls = 0;
     bool good = pool_threads() == 0;
-    run_on_threads(3, [&](int) { ++calls; });
+    run_all(3, [&](int) { ++calls; });
     good = good && calls == 3;
     shut_down_threads();
     _exit(good ? 0 : 1);
@@ -90,7 +118,7 @@ TEST(ThreadPool, WorksInAForkedChild) {
 TEST(ThreadPool, RestartsAfterShutDown) {
   for (int round = 0; round < 3; ++round) {
     std::atomic<int> calls = 0;
-    run_on_threads(2, [&](int) { ++calls; });
+    run_all(2, [&](int) { ++calls; });
     EXPECT_EQ(calls, 2);
     shut_down_threads();
   }

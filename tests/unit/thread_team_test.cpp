@@ -2,6 +2,7 @@
 #include "encoder/thread_team.h"
 
 #include <atomic>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -12,17 +13,17 @@
 namespace pg_semantic::encoder {
 namespace {
 
-TEST(ThreadTeam, SharesCoverEverythingOnce) {
-  for (const size_t size : {1, 2, 3, 7}) {
+TEST(ThreadTeam, PartsCoverEverythingOnce) {
+  for (const size_t parts : {1, 2, 3, 7}) {
     for (const size_t unit : {1, 3, 16}) {
       for (const size_t count : {0, 1, 2, 47, 48, 49, 1000}) {
         size_t next = 0;
-        for (size_t rank = 0; rank < size; ++rank) {
-          const Range share = TeamMember(rank, size, nullptr).share(count, unit);
-          EXPECT_EQ(share.first, next);
-          EXPECT_GE(share.last, share.first);
-          EXPECT_TRUE(share.first % unit == 0 || share.first == count);
-          next = share.last;
+        for (size_t part = 0; part < parts; ++part) {
+          const Range range = part_of(count, part, parts, unit);
+          EXPECT_EQ(range.first, next);
+          EXPECT_GE(range.last, range.first);
+          EXPECT_TRUE(range.first % unit == 0 || range.first == count);
+          next = range.last;
         }
         EXPECT_EQ(next, count);
       }
@@ -30,32 +31,62 @@ TEST(ThreadTeam, SharesCoverEverythingOnce) {
   }
 }
 
-// What members wrote before a barrier is seen, without atomics, after it.
-TEST(ThreadTeam, EveryMemberSeesWhatAllWroteBefore) {
-  for (const int threads : {1, 2, 5}) {
-    std::vector<size_t> written(static_cast<size_t>(threads));
-    std::atomic<int> wrong = 0, members = 0;
-    run_team(threads, [&](const TeamMember& member) {
-      ++members;
-      for (size_t round = 1; round <= 2000; ++round) {
-        written[member.rank()] = round;
-        member.wait_for_all();
-        for (const size_t value : written) wrong += value == round ? 0 : 1;
-        member.wait_for_all();
+// Each part is computed once, and after a step every member sees, without atomics, all of it.
+TEST(ThreadTeam, EveryMemberSeesWhatTheStepsBeforeMade) {
+  constexpr size_t kSteps = 2000, kParts = 7;
+  TeamSteps steps;
+  for (const int threads : {1, 2, 5, 2}) {
+    std::vector<size_t> made(kParts);
+    std::atomic<size_t> wrong = 0;
+    std::atomic<int> begun = 0;
+    run_team(threads, kSteps, &steps, [&](TeamMember& member) {
+      ++begun;
+      while (begun < threads) std::this_thread::yield();
+      for (size_t step = 0; step < kSteps; step += 2) {
+        member.step(kParts, [&](size_t part) { made[part] += 1; });
+        member.step(1, [&](size_t) {
+          for (const size_t value : made) wrong += value == step / 2 + 1 ? 0 : 1;
+        });
       }
     });
-    EXPECT_EQ(members, threads);
-    EXPECT_EQ(wrong, 0);
+    EXPECT_EQ(begun, threads);
+    EXPECT_EQ(wrong, 0U);
+    for (const size_t value : made) EXPECT_EQ(value, kSteps / 2);
+  }
+  shut_down_threads();
+}
+
+TEST(ThreadTeam, AMemberThatStopsEndsTheRunForAll) {
+  TeamSteps steps;
+  for (int round = 0; round < 100; ++round) {
+    std::atomic<size_t> parts_done = 0;
+    run_team(3, 10, &steps, [&](TeamMember& member) {
+      for (size_t step = 0; step < 10; ++step) {
+        if (step == 4 && member.rank() == 0) member.stop();
+        if (member.stopped()) return;
+        member.step(20, [&](size_t) {
+          ++parts_done;
+          // From here on nothing but stop() ends the run.
+          while (step >= 4 && !member.stopped()) std::this_thread::yield();
+        });
+      }
+    });
+    EXPECT_TRUE(steps.stopped());
+    EXPECT_GE(parts_done, 80U);
+    EXPECT_LE(parts_done, 82U);
   }
   shut_down_threads();
 }
 
 TEST(ThreadTeam, OneMemberNeedsNoPool) {
   shut_down_threads();
-  run_team(1, [](const TeamMember& member) {
-    EXPECT_EQ(member.size(), 1U);
-    member.wait_for_all();
+  TeamSteps steps;
+  size_t parts_done = 0;
+  run_team(1, 1, &steps, [&](TeamMember& member) {
+    EXPECT_EQ(member.parts(100), 1U);
+    member.step(3, [&](size_t) { ++parts_done; });
   });
+  EXPECT_EQ(parts_done, 3U);
   EXPECT_EQ(pool_threads(), 0);
 }
 
