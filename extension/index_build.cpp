@@ -9,6 +9,7 @@
 #include "extension/index_rows.h"
 #include "extension/index_transaction.h"
 #include "extension/models.h"
+#include "extension/settings.h"
 
 namespace pg_semantic {
 namespace {
@@ -26,7 +27,11 @@ struct BuildState {
 };
 
 void send_collected(BuildState* build) {
-  send_rows({build->metapage.generation, build->metapage.fingerprint, build->metapage.dimensions}, *build->rows);
+  send_rows({.generation = build->metapage.generation,
+             .fingerprint = build->metapage.fingerprint,
+             .dimensions = build->metapage.dimensions,
+             .threads = choose_build_threads()},
+            *build->rows);
   build->sent += static_cast<int64>(build->rows->size());
   build->rows->clear();
   build->bytes = 0;

@@ -28,8 +28,8 @@ bool is_zero(std::span<const float> vector) {
   return std::all_of(vector.begin(), vector.end(), [](float value) { return value == 0.0F; });
 }
 
-// The leading `kept` numbers of the embeddings of the batch's texts, in their order.
-std::vector<float> embed_batch(std::span<const IndexRow> batch, const LoadedModel* model, size_t kept) {
+// The numbers that are kept of the embeddings of the batch's texts, in their order.
+std::vector<float> embed_batch(const RowTarget& target, const LoadedModel* model, std::span<const IndexRow> batch) {
   std::vector<std::string_view> texts;
   for (const IndexRow& row : batch) {
     if (row.kind == index::RowKind::kVector && row.vector.empty()) texts.push_back(row.text);
@@ -37,14 +37,16 @@ std::vector<float> embed_batch(std::span<const IndexRow> batch, const LoadedMode
   if (texts.empty()) return {};
   const auto dimensions = static_cast<size_t>(model->model->info().dimensions);
   std::vector<float> embeddings(texts.size() * dimensions);
-  call_server([&] { embed_texts(model, texts, nullptr, embeddings.data()); });
-  encoder::truncate_embeddings(texts.size(), dimensions, kept, embeddings.data());
+  encoder::EmbedOptions options = call_options();
+  if (target.threads > 0) options.threads = target.threads;
+  call_server([&] { embed_texts(model, texts, nullptr, embeddings.data(), options); });
+  encoder::truncate_embeddings(texts.size(), dimensions, target.dimensions, embeddings.data());
   return embeddings;
 }
 
 void send_batch(const RowTarget& target, const LoadedModel* model, std::span<const IndexRow> batch) {
   const size_t dimensions = target.dimensions;
-  const std::vector<float> embeddings = embed_batch(batch, model, dimensions);
+  const std::vector<float> embeddings = embed_batch(target, model, batch);
   std::vector<index::RowChange> changes;
   changes.reserve(batch.size());
   size_t next = 0;

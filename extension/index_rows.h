@@ -55,6 +55,7 @@ struct RowTarget {
   index::GenerationId generation;
   const char* fingerprint;  // of the model; "": no text comes
   uint32 dimensions;        // leading ones of an embedding that are kept
+  int threads = 0;          // that embed; 0: as many as any call may use
 };
 
 // Embeds what is text, in batches, and applies the rows to the generation.

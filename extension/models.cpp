@@ -171,7 +171,8 @@ size_t end_of_piece(std::span<const std::string_view> texts, size_t start) {
   return end;
 }
 
-void embed_texts(const LoadedModel* model, std::span<const std::string_view> contents, const char* prompt, float* out) {
+void embed_texts(const LoadedModel* model, std::span<const std::string_view> contents, const char* prompt, float* out,
+                 const encoder::EmbedOptions& options) {
   const size_t dimensions = static_cast<size_t>(model->model->info().dimensions);
   std::string_view prompt_utf8;
   if (prompt != nullptr) prompt_utf8 = server_to_utf8(prompt);
@@ -181,7 +182,7 @@ void embed_texts(const LoadedModel* model, std::span<const std::string_view> con
     guarded([&] {
       const std::string named(prompt_utf8);
       const std::string prefix = model->model->prompt_prefix(prompt == nullptr ? nullptr : &named);
-      throw_if_error(model->model->embed(contents.subspan(start, end - start), prefix, call_options(),
+      throw_if_error(model->model->embed(contents.subspan(start, end - start), prefix, options,
                                          std::span(out + start * dimensions, (end - start) * dimensions)));
     });
     start = end;

@@ -60,7 +60,8 @@ size_t end_of_piece(std::span<const std::string_view> texts, size_t start);
 // Sentence embeddings of texts in UTF-8, each after the prompt (nullptr: the
 // model's default), into `out`: contents.size() × dimensions, row-major.
 // Long batches are cut so that interrupts are served between the pieces.
-void embed_texts(const LoadedModel* model, std::span<const std::string_view> contents, const char* prompt, float* out);
+void embed_texts(const LoadedModel* model, std::span<const std::string_view> contents, const char* prompt, float* out,
+                 const encoder::EmbedOptions& options = call_options());
 
 // How many leading numbers of the model's embeddings a caller wants who asks for
 // `dimensions` (encoder::truncate_embeddings() keeps them): 22023 unless it is

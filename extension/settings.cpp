@@ -54,4 +54,10 @@ int choose_threads(int want_at_most) {
   return std::clamp(want_at_most, 1, allowed);
 }
 
+int choose_build_threads() {
+  if (IsParallelWorker() || IsInParallelMode()) return 1;
+  const int helpers = std::min(max_parallel_maintenance_workers, max_parallel_workers);
+  return std::clamp(1 + helpers, 1, available_processors());
+}
+
 }  // namespace pg_semantic

@@ -25,6 +25,11 @@ void define_settings();
 // A parallel worker, and a leader of some, gets 1: the plan is parallel already.
 int choose_threads(int want_at_most);
 
+// Threads that building an index may use to embed: as many as PostgreSQL would
+// use processes for a B-tree, this one and max_parallel_maintenance_workers more,
+// within max_parallel_workers; no more than there are processors.
+int choose_build_threads();
+
 }  // namespace pg_semantic
 
 #endif  // PG_SEMANTIC_EXTENSION_SETTINGS_H

@@ -80,7 +80,7 @@ COMMENT ON COLUMN semantic_models.layers IS 'Transformer layers.';
 COMMENT ON COLUMN semantic_models.parameters IS 'Elements of the tensors it uses.';
 COMMENT ON COLUMN semantic_models.pooling IS 'How token states become one vector: mean, cls, max, mean_sqrt_len, joined by +.';
 COMMENT ON COLUMN semantic_models.normalized IS 'Whether its embeddings have length 1.';
-COMMENT ON COLUMN semantic_models.model_precision IS 'How its weights are stored and multiplied.';
+COMMENT ON COLUMN semantic_models.model_precision IS 'fp32: as published. fp16: weights in half precision, arithmetic in single. int8: the transformer''s linear layers in 8 bits, each token''s inputs quantised as they come; everything else as in fp16.';
 COMMENT ON COLUMN semantic_models.bytes IS 'Size of its file, of which a server maps one copy for all sessions.';
 COMMENT ON COLUMN semantic_models.labels IS 'Labels of its head, in the order of their ids; NULL: it has none.';
 COMMENT ON COLUMN semantic_models.fingerprint IS
@@ -89,7 +89,7 @@ COMMENT ON COLUMN semantic_models.fingerprint IS
 CREATE FUNCTION semantic_load_model(name text, path text, model_precision text DEFAULT 'fp32') RETURNS void
     AS 'MODULE_PATHNAME', 'pg_semantic_load_model' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000000;
 COMMENT ON FUNCTION semantic_load_model(text, text, text) IS
-'Checks a Hugging Face directory on the server whole, stores it in the database and makes it usable in every session once the transaction commits. Only for a superuser or a member of pg_read_server_files (42501). Errors: 42710 the name exists; 58P01 no such directory or file; 22000 a file is damaged; 0A000 an architecture or precision that is not supported.';
+'Checks a Hugging Face directory on the server whole, stores it in the database and makes it usable in every session once the transaction commits. model_precision is fp32; fp16, weights in half precision; or int8, the transformer''s linear layers in 8 bits (dynamic quantisation). Only for a superuser or a member of pg_read_server_files (42501). Errors: 42710 the name exists; 58P01 no such directory or file; 22000 a file is damaged; 0A000 an architecture that is not supported, or a weight beyond half precision; 22023 there is no such model_precision.';
 
 CREATE FUNCTION semantic_drop_model(name text) RETURNS void
     AS 'MODULE_PATHNAME', 'pg_semantic_drop_model' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000;

@@ -36,9 +36,7 @@ SELECT semantic_load_model('x', '/', NULL);
 SELECT semantic_load_model('', '/');
 \echo :LAST_ERROR_SQLSTATE
 \set VERBOSITY terse
-SELECT semantic_load_model('x', :'shipped', 'int8');
-\echo :LAST_ERROR_SQLSTATE
-SELECT semantic_load_model('x', :'shipped', 'fp16');
+SELECT semantic_load_model('x', :'shipped', 'fp7');
 \echo :LAST_ERROR_SQLSTATE
 SELECT semantic_load_model('x', '/no/such/directory');
 \echo :LAST_ERROR_SQLSTATE

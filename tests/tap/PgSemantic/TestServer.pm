@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(new_server model_path children_of worker_pid backend_pids thread_count mapped_files
+our @EXPORT = qw(new_server model_path children_of worker_pid backend_pids thread_count encoder_thread_count mapped_files
   mapping_sizes wait_until_gone wait_for_worker sound_index rows_through_index no_crash_in_log);
 
 # A running server with the extension in database postgres.
@@ -93,6 +93,12 @@ sub thread_count {
     my ($pid) = @_;
     my @threads = glob "/proc/$pid/task/*";
     return scalar @threads;
+}
+
+# How many of them are the encoder's.
+sub encoder_thread_count {
+    my ($pid) = @_;
+    return scalar grep { -e $_ && slurp_file($_) eq "pg_semantic\n" } glob "/proc/$pid/task/*/comm";
 }
 
 # The names of the files that a process has mapped.

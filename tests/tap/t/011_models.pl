@@ -59,7 +59,8 @@ foreach my $table (qw(semantic_model_catalog semantic_model_parts))
 # ---- errors ------------------------------------------------------------------------
 
 sqlstate_is("SELECT semantic_load_model('base', '$models/st-cls')", '42710', 'an existing name');
-sqlstate_is("SELECT semantic_load_model('x', '$models/bert-base', 'int8')", '0A000', 'an unsupported precision');
+like(sqlstate_is("SELECT semantic_load_model('x', '$models/bert-base', 'fp7')", '22023', 'an unknown precision'),
+	qr/HINT:.*"fp32", "fp16" and "int8"/, 'which lists those there are');
 sqlstate_is("SELECT semantic_load_model('x', '$models/no-such-directory')", '58P01', 'a missing directory');
 sqlstate_is("SELECT semantic_load_model(NULL, '$models/bert-base')", '22004', 'a NULL name');
 sqlstate_is(q{SELECT semantic_load_model('x', NULL)}, '22004', 'a NULL path');
@@ -144,7 +145,20 @@ damaged('a shard outside the directory', '(22000|0A000|58P01|22023)',
 		rename "$_[0]/model.safetensors", "$_[0]/../outside.safetensors" or die $!;
 		overwrite("$_[0]/model.safetensors.index.json", '{"weight_map":{"embeddings.word_embeddings.weight":"../outside.safetensors"}}');
 	});
-is(value(q{SELECT count(*) FROM semantic_models WHERE name IN ('x', 'damaged')}), '0', 'nothing of a failed load is left');
+# Weights that half precision cannot hold: 70000 throughout.
+my $large = PostgreSQL::Test::Utils::tempdir() . '/large';
+make_path($large);
+foreach my $file (glob("$models/bert-base/*")) { copy($file, $large) or die "copy $file: $!"; }
+chmod 0755, $large;
+rewrite_weights("$large/model.safetensors", sub { ($_[0], pack('f<', 70000) x (length($_[1]) / 4)) });
+foreach my $precision (qw(fp16 int8))
+{
+	like(sqlstate_is("SELECT semantic_load_model('large', '$large', '$precision')", '0A000', "$precision of a weight of 70000"),
+		qr/too large for half precision.*DETAIL:.*70000.*65504/s, 'which names it');
+}
+is(value(q{SELECT count(*) FROM semantic_models WHERE name IN ('x', 'damaged', 'large')}), '0', 'nothing of a failed load is left');
+is(value(q{SELECT count(*) FROM semantic_model_parts WHERE NOT shipped AND fingerprint NOT IN (SELECT fingerprint FROM semantic_models)}), '0',
+	'nor any of its parts');
 
 # Symbolic links to regular files, as a Hugging Face cache has them, are sound.
 my $linked = PostgreSQL::Test::Utils::tempdir() . '/linked';
@@ -304,7 +318,7 @@ is(value(q{SELECT count(*) FROM pg_proc WHERE proname LIKE 'semantic%'}, 'copied
 # ---- files: missing, damaged, left over ------------------------------------------------------
 
 my $expected = value(q{SELECT semantic_embed('x', 'prompted')});
-my $file = "$model_directory/$file_of{prompted}-v1.model";
+my ($file) = glob("$model_directory/$file_of{prompted}-v*.model");
 ok(-f $file, 'the file is there under its name') or diag(join "\n", glob("$model_directory/*"));
 is((stat $file)[2] & 0777, 0600, 'with the permissions of the data directory');
 overwrite($file, 'short');

@@ -112,6 +112,29 @@ my $parallel = qq{SELECT md5(string_agg(score::numeric(8, 4)::text, ',' ORDER BY
 like($node->safe_psql('postgres', "$parallel_settings EXPLAIN $parallel"), qr/Gather/, 'a parallel plan');
 is($node->safe_psql('postgres', "$parallel_settings $parallel"), $alone, 'the same scores in parallel');
 
+# The same heads over rounded weights: half precision moves a score by thousandths
+# (tests/unit has the references), int8 by hundredths at these checkpoints' 32 columns.
+foreach my $precision ([ 'fp16', 0.003 ], [ 'int8', 0.1 ])
+{
+	my ($name, $tolerance) = @$precision;
+	foreach my $model (qw(bert-cross-encoder bert-mlm))
+	{
+		my $path = model_path($model);
+		$node->safe_psql('postgres', "SELECT semantic_load_model('$model $name', '$path', '$name')");
+	}
+	my $difference = $node->safe_psql('postgres', qq{
+		SELECT max(abs(semantic_score(body, 'cats', 'bert-cross-encoder') - semantic_score(body, 'cats', 'bert-cross-encoder $name')))
+		FROM documents});
+	cmp_ok($difference, '<', $tolerance, "$name: scores of a cross-encoder");
+	cmp_ok($difference, '>', 0, "$name: which are not quite the same");
+	$difference = $node->safe_psql('postgres', qq{
+		SELECT count(*), max(abs(full_one.score - rounded.score))
+		FROM semantic_fill_mask('the [MASK] sat', 'bert-mlm', 1000) AS full_one
+		     JOIN semantic_fill_mask('the [MASK] sat', 'bert-mlm $name', 1000) AS rounded USING (token)});
+	like($difference, qr/^[1-9]\d*\|/, "$name: a mask is filled");
+	cmp_ok((split /\|/, $difference)[1], '<', $tolerance, "$name: with nearly the same");
+}
+
 # A long call ends when it is told to.
 ($status, undef, $err) = $node->psql('postgres', q{
 	SET statement_timeout = '300ms';

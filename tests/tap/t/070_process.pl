@@ -2,9 +2,11 @@
 # postmaster, one worker, one copy of the weights; and what works without the preload.
 use strict;
 use warnings;
+use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 use PgSemantic::TestServer;
+use Time::HiRes qw(sleep time);
 
 my $node = new_server('process');
 my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
@@ -36,6 +38,62 @@ my $together = $weights{$first}{Pss} + $weights{$second}{Pss};
 my $larger = (sort { $b <=> $a } map { $weights{$_}{Rss} } ($first, $second))[0];
 diag("weights: resident $weights{$first}{Rss} and $weights{$second}{Rss} kB, proportional shares $weights{$first}{Pss} and $weights{$second}{Pss} kB");
 cmp_ok($together, '<=', 1.1 * $larger, 'two sessions share one copy of the weights');
+
+# ---- threads ----------------------------------------------------------------------
+# A call's threads are semantic.threads, a build's those that a parallel B-tree
+# build has processes, and each no more than there are processors.
+my ($listed) = slurp_file('/proc/self/status') =~ /^Cpus_allowed_list:\s*(\S+)/m;
+my $processors = 0;
+$processors += /(\d+)-(\d+)/ ? $2 - $1 + 1 : 1 foreach split /,/, $listed;
+
+# Encoder threads of a new session after some statements.
+sub encoder_threads_after {
+    my (@statements) = @_;
+    my $session = $node->background_psql('postgres');
+    $session->query_safe($_) for @statements;
+    my $count = encoder_thread_count($session->query_safe('SELECT pg_backend_pid()'));
+    $session->quit;
+    return $count;
+}
+my $embeds_one = q{SELECT cardinality(semantic_embed(repeat('one text that threads share ', 80)))};
+my $builds = 'REINDEX INDEX documents_body_idx';
+is(encoder_threads_after('SET semantic.threads = 2', 'SELECT count(*) FROM semantic_models'), 0, 'a session that embeds nothing has no thread of the encoder');
+is(encoder_threads_after('SET semantic.threads = 1', $embeds_one), 0, 'one thread: the session itself');
+is(encoder_threads_after('SET semantic.threads = 2', $embeds_one), 1, 'two threads share one text');
+is(encoder_threads_after('SET semantic.threads = 2', 'SET max_parallel_maintenance_workers = 0', $builds), 0,
+    'no maintenance workers: a build embeds by itself');
+is(encoder_threads_after('SET semantic.threads = 1', 'SET max_parallel_workers = 0', $builds), 0, 'no parallel workers: the same');
+is(encoder_threads_after('SET semantic.threads = 1', 'SET max_parallel_maintenance_workers = 1', $builds),
+    $processors > 1 ? 1 : 0, 'a maintenance worker: a thread of a build, whatever semantic.threads says');
+cmp_ok(encoder_threads_after('SET max_parallel_maintenance_workers = 64', 'SET max_parallel_workers = 64', $builds), '<', $processors,
+    'and no more threads than processors');
+
+# Signals and the session's end, while threads share one text.  A text after the
+# other, each by two threads: one model's call is too short to be caught in.
+my $endless = q{DO $$ BEGIN LOOP PERFORM semantic_embed(repeat('one text that threads share ', 80)); END LOOP; END $$};
+foreach my $ending (qw(cancel terminate)) {
+    my $session = IPC::Run::start(
+        [ $node->installed_command('psql'), '-X', '-d', $node->connstr('postgres'), '-c', "SET application_name = 'embeds'",
+            '-c', 'SET semantic.threads = 2', '-c', $endless ],
+        '<', '/dev/null', '>', \my $ignored, '2>', \my $said);
+    ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity
+        WHERE application_name = 'embeds' AND query LIKE 'DO%' AND state = 'active'}), "$ending: a session embeds");
+    my $pid = $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE application_name = 'embeds'});
+    my $until = time + $PostgreSQL::Test::Utils::timeout_default;
+    sleep 0.02 while encoder_thread_count($pid) == 0 && time < $until;
+    is(encoder_thread_count($pid), 1, "$ending: on two threads");
+    # A thread of the encoder takes none of the server's signals.
+    my ($comm) = grep { slurp_file($_) eq "pg_semantic\n" } glob "/proc/$pid/task/*/comm";
+    my ($blocked) = slurp_file($comm =~ s/comm$/status/r) =~ /^SigBlk:\s*([0-9a-f]+)/m;
+    my $server_signals = 0;
+    $server_signals |= 1 << ($_ - 1) for 1, 2, 3, 10, 12, 14, 15, 23;  # HUP INT QUIT USR1 USR2 ALRM TERM URG
+    is(hex($blocked) & $server_signals, $server_signals, "$ending: which blocks the server's signals");
+    is($node->safe_psql('postgres', "SELECT pg_${ending}_backend($pid)"), 't', "$ending: the session is told");
+    $session->finish;
+    like($said, $ending eq 'cancel' ? qr/canceling statement due to user request/ : qr/terminating connection due to administrator command/,
+        "$ending: and ends");
+    ok(wait_until_gone($pid), "$ending: with its threads");
+}
 
 # ---- the worker comes back ------------------------------------------------------
 $_->quit for ($first, $second);
