@@ -107,35 +107,37 @@ Status TensorEncoder::put_halves(std::span<const float> values) {
 }
 
 Status TensorEncoder::put_panel() {
-  if (storage_ == TensorStorage::kPackedInt8) {
-    const size_t groups = (columns_ + 3) / 4;
-    bytes_.assign(groups * 4 * kPanelOutputs, std::byte{});
-    for (size_t o = 0; o < kPanelOutputs; ++o) {
-      const float* row = panel_.data() + o * columns_;
-      float largest = 0;
-      for (size_t i = 0; i < columns_; ++i) largest = std::max(largest, std::fabs(row[i]));
-      const float scale = largest / kLargestInteger;
-      int32_t sum = 0;
-      for (size_t i = 0; i < columns_; ++i) {
-        // Where the scale underflows to 0 the weights are nothing beside any bias.
-        const float integer =
-            scale > 0 ? std::clamp(std::nearbyint(row[i] / scale), -kLargestInteger, kLargestInteger) : 0;
-        sum += static_cast<int32_t>(integer);
-        bytes_[(i / 4 * kPanelOutputs + o) * 4 + i % 4] = static_cast<std::byte>(static_cast<int8_t>(integer));
-      }
-      scales_.push_back(scale);
-      sums_.push_back(sum);
-    }
-  } else {
-    // [input][16]
-    std::vector<float> turned(panel_.size());
-    for (size_t o = 0; o < kPanelOutputs; ++o) {
-      for (size_t i = 0; i < columns_; ++i) turned[i * kPanelOutputs + o] = panel_[o * columns_ + i];
-    }
-    panel_.clear();
-    return storage_ == TensorStorage::kPackedFloat16 ? put_halves(turned) : sink_(std::as_bytes(std::span(turned)));
-  }
+  const Status status = storage_ == TensorStorage::kPackedInt8 ? put_integers() : put_transposed();
   panel_.clear();
+  return status;
+}
+
+Status TensorEncoder::put_transposed() {
+  std::vector<float> transposed(panel_.size());  // [input][16]
+  for (size_t o = 0; o < kPanelOutputs; ++o) {
+    for (size_t i = 0; i < columns_; ++i) transposed[i * kPanelOutputs + o] = panel_[o * columns_ + i];
+  }
+  if (storage_ == TensorStorage::kPackedFloat16) return put_halves(transposed);
+  return sink_(std::as_bytes(std::span(transposed)));
+}
+
+Status TensorEncoder::put_integers() {
+  bytes_.assign((columns_ + 3) / 4 * 4 * kPanelOutputs, std::byte{});
+  for (size_t o = 0; o < kPanelOutputs; ++o) {
+    const float* row = panel_.data() + o * columns_;
+    float largest = 0;
+    for (size_t i = 0; i < columns_; ++i) largest = std::max(largest, std::fabs(row[i]));
+    const float scale = largest / kLargestInteger;
+    int32_t sum = 0;
+    // Where the scale underflows to 0 the weights are nothing beside any bias.
+    for (size_t i = 0; scale > 0 && i < columns_; ++i) {
+      const float integer = std::clamp(std::nearbyint(row[i] / scale), -kLargestInteger, kLargestInteger);
+      sum += static_cast<int32_t>(integer);
+      bytes_[(i / 4 * kPanelOutputs + o) * 4 + i % 4] = static_cast<std::byte>(static_cast<int8_t>(integer));
+    }
+    scales_.push_back(scale);
+    sums_.push_back(sum);
+  }
   return sink_(bytes_);
 }
 

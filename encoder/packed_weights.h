@@ -76,6 +76,8 @@ class TensorEncoder {
  private:
   Status put_halves(std::span<const float> values);
   Status put_panel();
+  Status put_transposed();
+  Status put_integers();
 
   const TensorStorage storage_;
   const size_t columns_;
