@@ -19,11 +19,13 @@ namespace fs = std::filesystem;
 constexpr const char* kVocabulary =
     "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n##s\ncat\nse\n##man\n##tic\n.\n,\na\n##a\nb\n##b\n\xe4\xb8\xad\n";
 
-std::vector<std::byte> compile_tiny(const std::map<std::string, std::string>& files) {
+std::vector<std::byte> compile_tiny(const std::map<std::string, std::string>& files, const char* model_precision) {
   const std::string directory = directory_with({});
   require(write_random_checkpoint(directory, files, 0.3).is_ok(), "a tiny model's configuration is good");
   const std::string path = directory + "/model.bin";
-  require(encoder::compile_model(directory, path, {}).is_ok(), "a tiny model compiles");
+  encoder::CompileOptions options;
+  options.model_precision = model_precision;
+  require(encoder::compile_model(directory, path, options).is_ok(), "a tiny model compiles");
   std::ifstream file(path, std::ios::binary);
   const std::string content{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   std::vector<std::byte> bytes(content.size());
@@ -73,19 +75,24 @@ std::vector<std::vector<std::byte>> tiny_model_files() {
       R"({"model_type": "bert", "architectures": ["HF_ColBERT"], "vocab_size": 18, "hidden_size": 8,
           "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12, "max_position_embeddings": 16})",
   };
-  std::vector<std::vector<std::byte>> models;
+  std::vector<std::map<std::string, std::string>> checkpoints;
   for (const char* config : kConfigs) {
     std::map<std::string, std::string> files = tiny_tokenizers().front();
     files["config.json"] = config;
     files["tokenizer_config.json"] = R"({"tokenizer_class": "BertTokenizer"})";  // whatever the family's own is
-    if (models.empty()) {
+    if (checkpoints.empty()) {
       files["modules.json"] = R"([{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": "1_Pooling"},
                                   {"type": "Normalize", "path": "2_Normalize"}])";
       files["1_Pooling/config.json"] = "{}";
     }
     files["artifact.metadata"] =
         R"({"dim": 4, "query_maxlen": 8, "doc_maxlen": 12, "query_token_id": "the", "doc_token_id": "cat"})";
-    models.push_back(compile_tiny(files));
+    checkpoints.push_back(files);
+  }
+  // The precisions one after the other: an input says by number which model it damages.
+  std::vector<std::vector<std::byte>> models;
+  for (const char* model_precision : {"fp32", "fp16", "int8"}) {
+    for (const auto& files : checkpoints) models.push_back(compile_tiny(files, model_precision));
   }
   return models;
 }

@@ -19,7 +19,7 @@ namespace pg_semantic::fuzz {
 std::vector<std::map<std::string, std::string>> tiny_tokenizers();
 
 // Compiled models of two layers: a sentence model, and one of each family and style that is
-// computed in another way.
+// computed in another way, each in every precision.
 std::vector<std::vector<std::byte>> tiny_model_files();
 
 // Applies the damage that `input` begins with, [count][offset offset offset value]…,
