@@ -2,6 +2,7 @@
 #include "encoder/thread_pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +19,17 @@ namespace pg_semantic::encoder {
 
 namespace {
 
+// Moves the calling thread off a processor, if it is on it and may be on others.
+// A thread that is woken often stays on the processor of who wakes it, and would
+// wait there until the caller waits.
+void leave_processor(int processor) {
+  if (processor < 0 || processor >= CPU_SETSIZE || sched_getcpu() != processor) return;
+  cpu_set_t allowed;
+  if (sched_getaffinity(getpid(), sizeof(allowed), &allowed) != 0) return;  // of the process's main thread
+  CPU_CLR(processor, &allowed);
+  if (CPU_COUNT(&allowed) > 0) sched_setaffinity(0, sizeof(allowed), &allowed);
+}
+
 class ThreadPool {
  public:
   ThreadPool() : owner_(getpid()) {}
@@ -30,6 +42,7 @@ class ThreadPool {
     {
       const std::lock_guard lock(mutex_);
       work_ = &work;
+      caller_processor_ = sched_getcpu();
       wanted_ = helpers;
       ++round_;
     }
@@ -79,7 +92,9 @@ class ThreadPool {
       if (index > wanted_) continue;
       ++running_;
       const std::function<void(int)>& work = *work_;
+      const int caller_processor = caller_processor_;
       lock.unlock();
+      leave_processor(caller_processor);
       work(index);
       lock.lock();
       if (--running_ == 0) done_.notify_one();
@@ -92,6 +107,7 @@ class ThreadPool {
   std::condition_variable start_;
   std::condition_variable done_;
   const std::function<void(int)>* work_ = nullptr;
+  int caller_processor_ = -1;
   unsigned long round_ = 0;
   int wanted_ = 0;
   int running_ = 0;
