@@ -8,24 +8,44 @@
 
 namespace pg_semantic::encoder {
 
-AlignedText::AlignedText(std::string_view text, int32_t first_character) : text_(text) {
-  spans_.reserve(text.size());
+namespace {
+
+bool is_ascii_text(std::string_view text) {
+  unsigned char bits = 0;
+  for (const char c : text) bits |= static_cast<unsigned char>(c);
+  return bits < 0x80;
+}
+
+}  // namespace
+
+AlignedText::AlignedText(std::string_view text, int32_t first_character)
+    : text_(text), is_plain_(is_ascii_text(text)), first_character_(first_character) {
+  if (is_plain_) return;
+  spans_.resize(text.size());
   int32_t character = first_character;
   for (size_t i = 0; i < text.size(); ++character) {
-    i += utf8_length(text[i]);
-    spans_.resize(std::min(i, text.size()), {character, character + 1});
+    for (const size_t end = std::min(i + utf8_length(text[i]), text.size()); i < end; ++i) {
+      spans_[i] = {character, character + 1};
+    }
   }
 }
 
-bool AlignedText::is_ascii() const {
-  return std::none_of(text_.begin(), text_.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
+bool AlignedText::is_ascii() const { return is_plain_ || is_ascii_text(text_); }
+
+void AlignedText::end_plain() {
+  if (!is_plain_) return;
+  // All the room at once that the text has taken for itself.
+  spans_.reserve(text_.capacity());
+  spans_.resize(text_.size());
+  for (size_t i = 0; i < spans_.size(); ++i) spans_[i] = span_at(i);
+  is_plain_ = false;
 }
 
 void AlignedText::transform(std::span<const ChangedCharacter> characters, size_t removed) {
   check_text_size(characters.size());
   AlignedText result;
-  result.text_.reserve(text_.size());
-  result.spans_.reserve(text_.size());
+  result.reserve(text_.size());
+  result.end_plain();
   size_t old = 0;  // bytes of the old text that are dealt with
   const auto skip_characters = [&](int64_t count) {
     for (; count > 0 && old < text_.size(); --count) old = std::min(text_.size(), old + utf8_length(text_[old]));
@@ -33,15 +53,25 @@ void AlignedText::transform(std::span<const ChangedCharacter> characters, size_t
   skip_characters(static_cast<int64_t>(removed));
   for (const ChangedCharacter& next : characters) {
     CharSpan span;
-    if (next.change > 0 || old >= spans_.size()) {
-      if (old > 0) span = spans_[old - 1];
+    if (next.change > 0 || old >= text_.size()) {
+      if (old > 0) span = span_at(old - 1);
     } else {
-      span = spans_[old];
+      span = span_at(old);
       skip_characters(1 - next.change);
     }
     result.append_character(next.character, span);
   }
   *this = std::move(result);
+}
+
+bool AlignedText::map_ascii(const AsciiMap& map) {
+  if (!is_ascii()) return false;
+  const auto becomes = [&](char c) { return map.characters[static_cast<unsigned char>(c)]; };
+  unsigned char bits = 0;
+  for (const char c : text_) bits |= static_cast<unsigned char>(becomes(c));
+  if (bits >= 0x80) return false;
+  for (char& c : text_) c = becomes(c);
+  return true;
 }
 
 void AlignedText::strip(bool left, bool right) {
@@ -57,7 +87,12 @@ void AlignedText::strip(bool left, bool right) {
       --end;
     } while (end > start && is_utf8_continuation(text_[end]));
   }
+  if (start == 0 && end == text_.size()) return;
   text_ = text_.substr(start, end - start);
+  if (is_plain_) {
+    first_character_ += static_cast<int32_t>(start);
+    return;
+  }
   spans_ = std::vector<CharSpan>(spans_.begin() + static_cast<std::ptrdiff_t>(start),
                                  spans_.begin() + static_cast<std::ptrdiff_t>(end));
 }
@@ -66,13 +101,15 @@ void AlignedText::replace(std::span<const ByteRange> matches, std::string_view c
   if (matches.empty()) return;
   check_text_size(text_.size() + matches.size() * content.size());
   AlignedText result;
+  result.reserve(text_.size() + matches.size() * content.size());
+  result.end_plain();
   size_t copied = 0;
   for (const ByteRange& match : matches) {
     result.append(*this, copied, match.start);
     // What is put in counts as added after the last character that goes.
-    const CharSpan span = match.end > 0 ? spans_[match.end - 1] : CharSpan();
+    const CharSpan span = match.end > 0 ? span_at(match.end - 1) : CharSpan();
     result.text_.append(content);
-    result.spans_.resize(result.text_.size(), span);
+    result.append_spans(span);
     copied = match.end;
   }
   result.append(*this, copied, text_.size());
@@ -82,6 +119,7 @@ void AlignedText::replace(std::span<const ByteRange> matches, std::string_view c
 void AlignedText::prepend(std::string_view prefix) {
   if (text_.empty()) return;
   check_text_size(text_.size() + prefix.size());
+  end_plain();
   text_.insert(0, prefix);
   spans_.insert(spans_.begin(), prefix.size(), spans_.front());
 }
@@ -94,20 +132,41 @@ void AlignedText::to_byte_level() {
 
 void AlignedText::append(const AlignedText& other, size_t start, size_t end) {
   check_text_size(text_.size() + (end - start));
+  if (start == end) return;
+  const size_t before = text_.size();
+  const int32_t character = other.first_character_ + static_cast<int32_t>(start);
+  if (before == 0 && is_plain_) first_character_ = character;
+  const bool stays_plain = is_plain_ && other.is_plain_ && first_character_ + static_cast<int32_t>(before) == character;
+  if (!stays_plain) end_plain();
   text_.append(other.text_, start, end - start);
-  spans_.insert(spans_.end(), other.spans_.begin() + static_cast<std::ptrdiff_t>(start),
-                other.spans_.begin() + static_cast<std::ptrdiff_t>(end));
+  if (stays_plain) return;
+  if (!other.is_plain_) {
+    spans_.insert(spans_.end(), other.spans_.begin() + static_cast<std::ptrdiff_t>(start),
+                  other.spans_.begin() + static_cast<std::ptrdiff_t>(end));
+    return;
+  }
+  spans_.resize(text_.size());
+  for (size_t i = start; i < end; ++i) spans_[before + i - start] = other.span_at(i);
+}
+
+void AlignedText::reserve(size_t bytes) {
+  text_.reserve(bytes);
+  if (!is_plain_) spans_.reserve(bytes);
 }
 
 void AlignedText::append_prefixed(std::string_view prefix, const AlignedText& other, size_t start, size_t end) {
-  text_.append(prefix);
-  spans_.resize(text_.size(), other.spans_[start]);
+  if (!prefix.empty()) {
+    end_plain();
+    text_.append(prefix);
+    append_spans(other.span_at(start));
+  }
   append(other, start, end);
 }
 
 void AlignedText::append_byte_level(const AlignedText& other, size_t start, size_t end) {
   check_text_size(text_.size() + 2 * (end - start));
-  for (size_t i = start; i < end; ++i) append_character(byte_level_character(other.text_[i]), other.spans_[i]);
+  end_plain();
+  for (size_t i = start; i < end; ++i) append_character(byte_level_character(other.text_[i]), other.span_at(i));
 }
 
 }  // namespace pg_semantic::encoder

@@ -4,10 +4,14 @@
 // The rules of alignment are those of NormalizedString in Hugging Face's
 // tokenizers: offsets depend on them.
 //
+// Most texts are ASCII and stay it, each byte where it was: such a text is plain, and
+// needs no spans until something changes their number.
+//
 // Thread safety: none; one object per text.
 #ifndef PG_SEMANTIC_ENCODER_TOKENIZER_ALIGNED_TEXT_H
 #define PG_SEMANTIC_ENCODER_TOKENIZER_ALIGNED_TEXT_H
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -49,6 +53,12 @@ struct ByteRange {
   size_t end = 0;
 };
 
+// What each ASCII character becomes by itself; kManyOrOther: not one ASCII character, or that depends on others.
+struct AsciiMap {
+  static constexpr char kManyOrOther = '\x80';
+  std::array<char, 128> characters{};
+};
+
 class AlignedText {
  public:
   AlignedText() = default;
@@ -58,7 +68,7 @@ class AlignedText {
   [[nodiscard]] const std::string& text() const { return text_; }
   [[nodiscard]] bool is_ascii() const;
   // The characters that bytes [start, end) stand for; start < end.
-  [[nodiscard]] CharSpan span(size_t start, size_t end) const { return {spans_[start].start, spans_[end - 1].end}; }
+  [[nodiscard]] CharSpan span(size_t start, size_t end) const { return {span_at(start).start, span_at(end - 1).end}; }
 
   // The whole text becomes `characters`; `removed` old characters were taken away at the beginning.
   void transform(std::span<const ChangedCharacter> characters, size_t removed = 0);
@@ -68,6 +78,8 @@ class AlignedText {
   // Each character becomes map()'s.
   template <typename Map>
   void map(const Map& map);
+  // Maps every character of an ASCII text; false, and nothing is changed, where `map` does not say how.
+  bool map_ascii(const AsciiMap& map);
   // White space at the ends goes.
   void strip(bool left, bool right);
   // `matches` (ascending) become `content`.
@@ -76,6 +88,8 @@ class AlignedText {
   // append_byte_level() of the whole.
   void to_byte_level();
 
+  // Room for a text of so many bytes, so that appending does not move it again and again.
+  void reserve(size_t bytes);
   // Appends bytes [start, end) of `other`.
   void append(const AlignedText& other, size_t start, size_t end);
   // Appends `prefix`, aligned with the character that follows it at other[start], and then [start, end) of `other`.
@@ -84,13 +98,30 @@ class AlignedText {
   void append_byte_level(const AlignedText& other, size_t start, size_t end);
 
  private:
+  [[nodiscard]] CharSpan span_at(size_t byte) const {
+    const int32_t character = first_character_ + static_cast<int32_t>(byte);
+    return is_plain_ ? CharSpan{character, character + 1} : spans_[byte];
+  }
+  // The text has spans from here on.
+  void end_plain();
+  // Appends as many spans as the text has bytes more.
+  void append_spans(CharSpan span) { spans_.resize(text_.size(), span); }
+  // The text is not plain.
   void append_character(char32_t c, CharSpan span) {
+    if (c < 0x80) {
+      text_.push_back(static_cast<char>(c));
+      spans_.push_back(span);
+      return;
+    }
     append_utf8(c, &text_);
-    spans_.resize(text_.size(), span);
+    append_spans(span);
   }
 
   std::string text_;
-  std::vector<CharSpan> spans_;  // of each byte
+  // ASCII whose byte i stands for character first_character_ + i alone; so is a text without bytes.
+  bool is_plain_ = true;
+  int32_t first_character_ = 0;
+  std::vector<CharSpan> spans_;  // of each byte; none while the text is plain
 };
 
 // Length in bytes of the character that begins with `first`; the text is valid UTF-8.
@@ -101,36 +132,42 @@ inline size_t utf8_length(char first) {
 
 template <typename Keep>
 void AlignedText::filter(const Keep& keep) {
-  std::vector<ChangedCharacter> kept;
-  size_t removed_at_start = 0;
   bool changed = false;
+  for (size_t i = 0; i < text_.size() && !changed;) changed = !keep(next_code_point(text_, &i));
+  if (!changed) return;
+  std::vector<ChangedCharacter> kept;
+  kept.reserve(text_.size());
+  size_t removed_at_start = 0;
   for (size_t i = 0; i < text_.size();) {
     const char32_t c = next_code_point(text_, &i);
     if (keep(c)) {
       kept.push_back({c, 0});
       continue;
     }
-    changed = true;
     if (kept.empty()) {
       ++removed_at_start;
     } else {
       --kept.back().change;
     }
   }
-  if (changed) transform(kept, removed_at_start);
+  transform(kept, removed_at_start);
 }
 
 template <typename Map>
 void AlignedText::map(const Map& map) {
-  std::vector<ChangedCharacter> mapped;
   bool changed = false;
+  for (size_t i = 0; i < text_.size() && !changed;) {
+    const char32_t c = next_code_point(text_, &i);
+    changed = map(c) != c;
+  }
+  if (!changed) return;
+  std::vector<ChangedCharacter> mapped;
+  mapped.reserve(text_.size());
   for (size_t i = 0; i < text_.size();) {
     const char32_t c = next_code_point(text_, &i);
-    const char32_t becomes = map(c);
-    changed |= becomes != c;
-    mapped.push_back({becomes, 0});
+    mapped.push_back({map(c), 0});
   }
-  if (changed) transform(mapped);
+  transform(mapped);
 }
 
 }  // namespace pg_semantic::encoder

@@ -2,6 +2,7 @@
 #include "encoder/tokenizer_bpe.h"
 
 #include <algorithm>
+#include <array>
 #include <queue>
 #include <utility>
 
@@ -20,6 +21,11 @@ struct Candidate {
 
   bool operator<(const Candidate& other) const { return rank != other.rank ? rank > other.rank : place > other.place; }
 };
+
+// Up to so many, a look at all of them is faster than a queue.
+constexpr size_t kFewSymbols = 32;
+// From so many on it pays to know where no merge reaches: to find that out takes a walk over all merges, once.
+constexpr size_t kManySymbols = 128;
 
 }  // namespace
 
@@ -53,22 +59,23 @@ int32_t BpeModel::find_character(std::string_view character, bool is_first, bool
   return c < letter_ids_.size() ? letter_ids_[c] : tables_.tokens().find_piece(character);
 }
 
-// The character, with its affixes, as byte tokens; false: the vocabulary lacks one.
-bool BpeModel::add_bytes(std::string_view character, bool is_first, bool is_last, std::vector<Symbol>* symbols) const {
+// Calls push(Symbol) for the character's bytes, with its affixes; false: the vocabulary lacks one.
+template <typename Push>
+bool BpeModel::push_bytes(std::string_view character, bool is_first, bool is_last, const Push& push) const {
   if (!options_.byte_fallback) return false;
   const std::string text = affixed(character, is_first, is_last);
   const auto id_of = [&](char byte) { return byte_ids_[static_cast<unsigned char>(byte)]; };
   if (std::any_of(text.begin(), text.end(), [&](char byte) { return id_of(byte) < 0; })) return false;
-  for (const char byte : text) symbols->push_back({id_of(byte), -1, -1, 1});
+  for (const char byte : text) push({id_of(byte), -1, -1, 1});
   return true;
 }
 
-std::vector<BpeModel::Symbol> BpeModel::symbols_of(std::string_view word) const {
-  std::vector<Symbol> symbols;
-  symbols.reserve(word.size());
+// Calls push(Symbol) for what the word's characters are before anything is merged.
+template <typename Push>
+void BpeModel::push_symbols(std::string_view word, const Push& push) const {
   size_t unknown_bytes = 0;  // of an unknown token that is still to be added
-  const auto add_unknown = [&] {
-    if (unknown_bytes > 0) symbols.push_back({unknown_id_, -1, -1, unknown_bytes});
+  const auto push_unknown = [&] {
+    if (unknown_bytes > 0) push({unknown_id_, -1, -1, unknown_bytes});
     unknown_bytes = 0;
   };
   for (size_t start = 0; start < word.size();) {
@@ -78,49 +85,114 @@ std::vector<BpeModel::Symbol> BpeModel::symbols_of(std::string_view word) const 
     const bool is_last = end == word.size();
     start = end;
     if (const int32_t id = find_character(character, is_first, is_last); id >= 0) {
-      add_unknown();
-      symbols.push_back({id, -1, -1, character.size()});
-    } else if (!add_bytes(character, is_first, is_last, &symbols) && unknown_id_ >= 0) {
-      if (!options_.fuse_unknown) add_unknown();
+      push_unknown();
+      push({id, -1, -1, character.size()});
+    } else if (!push_bytes(character, is_first, is_last, push) && unknown_id_ >= 0) {
+      if (!options_.fuse_unknown) push_unknown();
       unknown_bytes += character.size();
     }
   }
-  add_unknown();
-  for (size_t i = 0; i < symbols.size(); ++i) {
-    symbols[i].previous = static_cast<int32_t>(i) - 1;
-    symbols[i].next = i + 1 < symbols.size() ? static_cast<int32_t>(i) + 1 : -1;
-  }
-  return symbols;
+  push_unknown();
 }
 
-void BpeModel::merge(std::vector<Symbol>* symbols) const {
-  std::vector<Symbol>& word = *symbols;
+// Which tokens may ever become one: those where some merge's left token ends with
+// the same byte and its right one begins with the same byte.  What a merge makes ends
+// and begins as its parts do, so between other tokens no merge will ever reach.
+std::unique_ptr<const BpeModel::Joints> BpeModel::find_joints() const {
+  auto joints = std::make_unique<Joints>();
+  for (uint32_t slot = 0; slot < tables_.merge_slots(); ++slot) {
+    const MergeSlot merge = tables_.merge_slot(slot);
+    if (merge.left == kEmptySlot) continue;
+    const size_t joint = joint_of(static_cast<int32_t>(merge.left), static_cast<int32_t>(merge.right));
+    if (joint != kNoJoint) joints->set(joint);
+  }
+  return joints;
+}
+
+size_t BpeModel::joint_of(int32_t left, int32_t right) const {
+  const std::string_view before = tables_.tokens().token(left);
+  const std::string_view after = tables_.tokens().token(right);
+  if (before.empty() || after.empty()) return kNoJoint;
+  return size_t{static_cast<unsigned char>(before.back())} << 8 | static_cast<unsigned char>(after.front());
+}
+
+bool BpeModel::may_join(int32_t left, int32_t right) const {
+  std::call_once(joints_made_, [this] { joints_ = find_joints(); });
+  const size_t joint = joint_of(left, right);
+  return joint == kNoJoint || joints_->test(joint);
+}
+
+void BpeModel::merge(std::span<Symbol> stretch) const {
+  // With a continuing prefix a merge may leave the left symbol as it is, and then the
+  // queue knows pairs that are no more.
+  if (stretch.size() <= kFewSymbols && options_.continuing_prefix.empty()) {
+    merge_few(stretch);
+  } else {
+    merge_many(stretch);
+  }
+}
+
+// Looks through all pairs each time, which is faster for few of them.
+void BpeModel::merge_few(std::span<Symbol> stretch) const {
+  std::array<MergeSlot, kFewSymbols> merges;  // of each symbol with the next one
+  size_t count = stretch.size();
+  const auto look_up = [&](size_t left) {
+    merges[left] =
+        tables_.find_merge(static_cast<uint32_t>(stretch[left].id), static_cast<uint32_t>(stretch[left + 1].id));
+  };
+  for (size_t i = 0; i + 1 < count; ++i) look_up(i);
+  while (count > 1) {
+    size_t best = count;
+    for (size_t i = 0; i + 1 < count; ++i) {
+      const bool is_merge = merges[i].left != kEmptySlot;
+      if (is_merge && (best == count || merges[i].rank < merges[best].rank)) best = i;
+    }
+    if (best == count) break;
+    stretch[best].id = static_cast<int32_t>(merges[best].merged);
+    stretch[best].bytes += stretch[best + 1].bytes;
+    --count;
+    for (size_t i = best + 1; i < count; ++i) {
+      stretch[i] = stretch[i + 1];
+      merges[i] = merges[i + 1];
+    }
+    stretch[count].bytes = 0;
+    if (best > 0) look_up(best - 1);
+    if (best + 1 < count) look_up(best);
+  }
+}
+
+void BpeModel::merge_many(std::span<Symbol> stretch) const {
+  const auto size = static_cast<int32_t>(stretch.size());
+  for (int32_t i = 0; i < size; ++i) {
+    stretch[static_cast<size_t>(i)].previous = i - 1;
+    stretch[static_cast<size_t>(i)].next = i + 1 < size ? i + 1 : -1;
+  }
   std::priority_queue<Candidate> queue;
   const auto find = [&](int32_t left, int32_t right) {
-    return tables_.find_merge(static_cast<uint32_t>(word[static_cast<size_t>(left)].id),
-                              static_cast<uint32_t>(word[static_cast<size_t>(right)].id));
+    return tables_.find_merge(static_cast<uint32_t>(stretch[static_cast<size_t>(left)].id),
+                              static_cast<uint32_t>(stretch[static_cast<size_t>(right)].id));
   };
   const auto consider = [&](int32_t left, int32_t right) {
     if (left < 0 || right < 0) return;
     const MergeSlot merge = find(left, right);
     if (merge.left != kEmptySlot) queue.push({merge.rank, left, merge.merged});
   };
-  for (size_t i = 0; i + 1 < word.size(); ++i) consider(static_cast<int32_t>(i), static_cast<int32_t>(i) + 1);
+  for (size_t i = 0; i + 1 < stretch.size(); ++i) consider(static_cast<int32_t>(i), static_cast<int32_t>(i) + 1);
 
   while (!queue.empty()) {
     const Candidate best = queue.top();
     queue.pop();
-    Symbol& left = word[static_cast<size_t>(best.place)];
+    Symbol& left = stretch[static_cast<size_t>(best.place)];
     if (left.bytes == 0 || left.next < 0) continue;
     // Either symbol may have become part of another in the meantime.
     const MergeSlot now = find(best.place, left.next);
     if (now.left == kEmptySlot || now.merged != best.merged) continue;
-    Symbol& right = word[static_cast<size_t>(left.next)];
+    Symbol& right = stretch[static_cast<size_t>(left.next)];
     left.id = static_cast<int32_t>(best.merged);
     left.bytes += right.bytes;
     left.next = right.next;
     right.bytes = 0;
-    if (left.next >= 0) word[static_cast<size_t>(left.next)].previous = best.place;
+    if (left.next >= 0) stretch[static_cast<size_t>(left.next)].previous = best.place;
     consider(left.previous, best.place);
     consider(best.place, left.next);
   }
@@ -133,14 +205,26 @@ void BpeModel::tokenize(std::string_view word, std::vector<WordPart>* parts) con
       return;
     }
   }
-  std::vector<Symbol> symbols = symbols_of(word);
-  merge(&symbols);
-  size_t start = 0;
-  for (const Symbol& symbol : symbols) {
-    if (symbol.bytes == 0) continue;
-    parts->push_back({symbol.id, start, start + symbol.bytes});
-    start += symbol.bytes;
-  }
+  std::vector<Symbol> stretch;
+  stretch.reserve(std::min(word.size(), kManySymbols));
+  size_t start = 0;  // of the stretch, in the word
+  const auto end_stretch = [&] {
+    merge(stretch);
+    for (const Symbol& symbol : stretch) {
+      if (symbol.bytes == 0) continue;
+      parts->push_back({symbol.id, start, start + symbol.bytes});
+      start += symbol.bytes;
+    }
+    stretch.clear();
+  };
+  // A long word, such as a text that nothing splits, stretch by stretch: a queue of all its pairs would be read and
+  // written all over.  With a continuing prefix the text of a token is not that of its parts.
+  const bool may_cut = word.size() > kManySymbols && options_.continuing_prefix.empty();
+  push_symbols(word, [&](const Symbol& symbol) {
+    if (may_cut && !stretch.empty() && !may_join(stretch.back().id, symbol.id)) end_stretch();
+    stretch.push_back(symbol);
+  });
+  end_stretch();
 }
 
 }  // namespace pg_semantic::encoder

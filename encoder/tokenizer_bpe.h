@@ -6,8 +6,14 @@
 #define PG_SEMANTIC_ENCODER_TOKENIZER_BPE_H
 
 #include <array>
+#include <bitset>
+#include <memory>
+#include <mutex>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "encoder/tokenizer_model.h"
 
@@ -31,7 +37,7 @@ class BpeModel final : public WordModel {
   [[nodiscard]] int32_t unknown_id() const override { return unknown_id_; }
 
  private:
-  // A token of the word in the making; both neighbours by index, -1: none.
+  // A token of the word in the making; both neighbours by index where merge_many() is at work, -1: none.
   struct Symbol {
     int32_t id = 0;
     int32_t previous = -1;
@@ -40,9 +46,21 @@ class BpeModel final : public WordModel {
   };
 
   [[nodiscard]] int32_t find_character(std::string_view character, bool is_first, bool is_last) const;
-  bool add_bytes(std::string_view character, bool is_first, bool is_last, std::vector<Symbol>* symbols) const;
-  [[nodiscard]] std::vector<Symbol> symbols_of(std::string_view word) const;
-  void merge(std::vector<Symbol>* symbols) const;
+  template <typename Push>
+  bool push_bytes(std::string_view character, bool is_first, bool is_last, const Push& push) const;
+  template <typename Push>
+  void push_symbols(std::string_view word, const Push& push) const;
+  // Merges what can be merged; what became part of another symbol has no bytes then.
+  void merge(std::span<Symbol> stretch) const;
+  void merge_few(std::span<Symbol> stretch) const;
+  void merge_many(std::span<Symbol> stretch) const;
+
+  // By the last byte of a token and the first one of the next.
+  static constexpr size_t kNoJoint = size_t{1} << 16;  // of a token without text
+  using Joints = std::bitset<kNoJoint>;
+  [[nodiscard]] std::unique_ptr<const Joints> find_joints() const;
+  [[nodiscard]] size_t joint_of(int32_t left, int32_t right) const;
+  [[nodiscard]] bool may_join(int32_t left, int32_t right) const;
   [[nodiscard]] std::string affixed(std::string_view character, bool is_first, bool is_last) const;
 
   const BpeOptions options_;
@@ -50,6 +68,8 @@ class BpeModel final : public WordModel {
   int32_t unknown_id_ = -1;
   std::array<int32_t, 256> byte_ids_;      // of "<0x00>" …; -1: none
   std::array<int32_t, 0x200> letter_ids_;  // of single characters, for byte-level vocabularies
+  mutable std::once_flag joints_made_;
+  mutable std::unique_ptr<const Joints> joints_;  // made for the first long word
 };
 
 }  // namespace pg_semantic::encoder

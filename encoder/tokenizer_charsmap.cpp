@@ -84,7 +84,18 @@ Result<PrecompiledCharsmap> PrecompiledCharsmap::open(std::string_view bytes) {
   memcpy(map.units_.data(), bytes.data(), map.units_.size() * sizeof(uint32_t));
   map.replacements_ = bytes.substr(map.units_.size() * sizeof(uint32_t));
   if (!is_valid_utf8(map.replacements_)) return wrong;
+  map.map_ascii_characters();
   return map;
+}
+
+// Every ASCII character is a cluster of its own, but for "\r\n".
+void PrecompiledCharsmap::map_ascii_characters() {
+  for (unsigned char c = 0; c < 128; ++c) {
+    const char character = static_cast<char>(c);
+    const std::string_view becomes = replacement({&character, 1}).value_or(std::string_view(&character, 1));
+    const bool is_one = becomes.size() == 1 && static_cast<unsigned char>(becomes[0]) < 0x80 && character != '\r';
+    ascii_.characters[c] = is_one ? becomes[0] : AsciiMap::kManyOrOther;
+  }
 }
 
 std::optional<std::string_view> PrecompiledCharsmap::replacement(std::string_view part) const {
@@ -108,6 +119,7 @@ std::optional<std::string_view> PrecompiledCharsmap::replacement(std::string_vie
 }
 
 void PrecompiledCharsmap::normalize(AlignedText* text) const {
+  if (text->map_ascii(ascii_)) return;
   const std::string_view source = text->text();
   std::vector<ChangedCharacter> characters;
   characters.reserve(source.size());

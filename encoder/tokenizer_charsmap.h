@@ -32,6 +32,9 @@ class PrecompiledCharsmap {
   // What the shortest known beginning of `part` becomes.
   [[nodiscard]] std::optional<std::string_view> replacement(std::string_view part) const;
 
+  void map_ascii_characters();
+
+  AsciiMap ascii_;
   std::vector<uint32_t> units_;
   std::string replacements_;
 };

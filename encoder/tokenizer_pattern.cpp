@@ -189,6 +189,7 @@ CharacterClass class_of(char32_t c) {
 
 // Length of an English contraction at the beginning of `text`; 0: none.
 size_t contraction_length(std::string_view text) {
+  if (text[0] != '\'') return 0;
   for (const std::string_view ending : {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}) {
     if (text.starts_with(ending)) return ending.size();
   }

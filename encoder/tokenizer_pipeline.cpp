@@ -13,6 +13,7 @@
 #include "encoder/tokenizer_post_processor.h"
 #include "encoder/tokenizer_pre_tokenizer.h"
 #include "encoder/tokenizer_text_normalizer.h"
+#include "encoder/tokenizer_word_cache.h"
 #include "encoder/unicode.h"
 
 namespace pg_semantic::encoder {
@@ -52,8 +53,8 @@ Status read_parts(const PipelineTables& tables, Parts* parts) {
   return Status::ok();
 }
 
-size_t leading_spaces(std::string_view text) {
-  size_t count = 0;
+int32_t leading_spaces(std::string_view text) {
+  int32_t count = 0;
   for (size_t i = 0; i < text.size(); ++count) {
     const char32_t c = next_code_point(text, &i);
     if (c != kByteLevelSpace && !is_white_space(c)) break;
@@ -61,8 +62,8 @@ size_t leading_spaces(std::string_view text) {
   return count;
 }
 
-size_t trailing_spaces(std::string_view text) {
-  size_t count = 0;
+int32_t trailing_spaces(std::string_view text) {
+  int32_t count = 0;
   for (; !text.empty(); ++count) {
     const char32_t c = previous_code_point(text, text.size());
     if (c != kByteLevelSpace && !is_white_space(c)) break;
@@ -92,6 +93,7 @@ class PipelineTokenizer final : public Tokenizer {
   std::vector<Token> tokenize(std::string_view text) const override {
     std::vector<Token> tokens;
     tokens.reserve(text.size() / 4 + 8);
+    const WordCachePool::Lease cache(&caches_);
     AddedTokenFinder finder(tables_.tokens(), tokens_header().original, text);
     size_t piece_start = 0;     // bytes
     int32_t char_position = 0;  // of piece_start
@@ -100,7 +102,7 @@ class PipelineTokenizer final : public Tokenizer {
     };
     while (const std::optional<AddedTokenMatch> match = finder.next()) {
       if (match->start > piece_start) {
-        tokenize_piece(text.substr(piece_start, match->start - piece_start), char_position, &tokens);
+        tokenize_piece(text.substr(piece_start, match->start - piece_start), char_position, &*cache, &tokens);
         char_position += count(piece_start, match->start);
       } else {
         // A token that begins with white space which the one before has swallowed.
@@ -111,7 +113,7 @@ class PipelineTokenizer final : public Tokenizer {
       char_position = end;
       piece_start = match->end;
     }
-    tokenize_piece(text.substr(piece_start), char_position, &tokens);
+    tokenize_piece(text.substr(piece_start), char_position, &*cache, &tokens);
     return tokens;
   }
 
@@ -135,7 +137,8 @@ class PipelineTokenizer final : public Tokenizer {
   [[nodiscard]] const TablesHeader& tokens_header() const { return tables_.tokens().header(); }
 
   // Tokens of text without added tokens in its original form.
-  void tokenize_piece(std::string_view piece, int32_t char_position, std::vector<Token>* tokens) const {
+  void tokenize_piece(std::string_view piece, int32_t char_position, WordCache* cache,
+                      std::vector<Token>* tokens) const {
     if (piece.empty()) return;
     AlignedText normalized(piece, char_position);
     for (const auto& normalizer : parts_.normalizers) normalizer->normalize(&normalized);
@@ -143,61 +146,84 @@ class PipelineTokenizer final : public Tokenizer {
     if (text.empty()) return;
     if (tokens_header().normalized.count == 0) {
       const size_t size = text.size();
-      tokenize_words({std::move(normalized), {{0, size}}}, tokens);
+      tokenize_words({std::move(normalized), {{0, size}}}, cache, tokens);
       return;
     }
     AddedTokenFinder finder(tables_.tokens(), tokens_header().normalized, text);
     size_t done = 0;
     while (const std::optional<AddedTokenMatch> match = finder.next()) {
-      tokenize_part(normalized, done, match->start, tokens);
+      tokenize_part(normalized, done, match->start, cache, tokens);
       add(match->id, normalized.span(match->start, match->end), text.substr(match->start, match->end - match->start),
           false, tokens);
       done = match->end;
     }
-    tokenize_part(normalized, done, text.size(), tokens);
+    tokenize_part(normalized, done, text.size(), cache, tokens);
   }
 
-  void tokenize_part(const AlignedText& text, size_t start, size_t end, std::vector<Token>* tokens) const {
+  void tokenize_part(const AlignedText& text, size_t start, size_t end, WordCache* cache,
+                     std::vector<Token>* tokens) const {
     if (start >= end) return;
     SplitText part;
     part.text.append(text, start, end);
     part.words = {{0, end - start}};
-    tokenize_words(std::move(part), tokens);
+    tokenize_words(std::move(part), cache, tokens);
   }
 
-  void tokenize_words(SplitText text, std::vector<Token>* tokens) const {
+  void tokenize_words(SplitText text, WordCache* cache, std::vector<Token>* tokens) const {
     for (const auto& pre_tokenizer : parts_.pre_tokenizers) pre_tokenizer->split(&text);
     std::vector<WordPart> parts;
+    std::vector<CachedPart> described;
     for (const ByteRange& range : text.words) {
       const std::string_view word = std::string_view(text.text.text()).substr(range.start, range.end - range.start);
-      parts.clear();
-      parts_.model->tokenize(word, &parts);
-      for (size_t i = 0; i < parts.size(); ++i) add_part(text.text, range, word, parts[i], i > 0, tokens);
+      const auto add_part = [&](const CachedPart& part, bool continues_word) {
+        CharSpan span = text.text.span(range.start + part.start, range.start + part.end);
+        if (parts_.post_processor.trims_offsets) {
+          trim(tokens->empty(), part.leading_spaces, part.trailing_spaces, &span);
+        }
+        tokens->push_back({part.id, span.start, span.end, continues_word});
+      };
+      described.clear();
+      if (!cache->find(word, &described)) {
+        parts.clear();
+        parts_.model->tokenize(word, &parts);
+        if (word.size() > WordCache::kMaxWordBytes) {  // perhaps the whole text, which has very many parts
+          for (size_t i = 0; i < parts.size(); ++i) add_part(describe(word, parts[i]), i > 0);
+          continue;
+        }
+        for (const WordPart& part : parts) described.push_back(describe(word, part));
+        cache->insert(word, described);
+      }
+      for (size_t i = 0; i < described.size(); ++i) add_part(described[i], i > 0);
     }
   }
 
-  void add_part(const AlignedText& text, ByteRange range, std::string_view word, WordPart part, bool continues_word,
-                std::vector<Token>* tokens) const {
+  // Everything about a part that only its word decides.
+  [[nodiscard]] CachedPart describe(std::string_view word, const WordPart& part) const {
+    CachedPart described;
+    described.id = part.id;
     // Byte tokens of a suffix count beyond the word's end.
-    part.end = std::min(part.end, word.size());
-    part.start = std::min(part.start, part.end - 1);
+    described.end = std::min(part.end, word.size());
+    described.start = std::min(part.start, described.end - 1);
+    if (!parts_.post_processor.trims_offsets) return described;
     const bool says_text = part.id == parts_.model->unknown_id() && parts_.model->unknown_keeps_text();
     const std::string_view content =
-        says_text ? word.substr(part.start, part.end - part.start) : tables_.tokens().token(part.id);
-    add(part.id, text.span(range.start + part.start, range.start + part.end), content, continues_word, tokens);
+        says_text ? word.substr(described.start, described.end - described.start) : tables_.tokens().token(part.id);
+    described.leading_spaces = leading_spaces(content);
+    described.trailing_spaces = trailing_spaces(content);
+    return described;
   }
 
   // `content` decides how much white space the offsets leave out.
   void add(int32_t id, CharSpan span, std::string_view content, bool continues_word, std::vector<Token>* tokens) const {
-    if (parts_.post_processor.trims_offsets) trim(tokens->empty(), content, &span);
+    if (parts_.post_processor.trims_offsets) {
+      trim(tokens->empty(), leading_spaces(content), trailing_spaces(content), &span);
+    }
     tokens->push_back({id, span.start, span.end, continues_word});
   }
 
   // As process_offsets of the byte-level post-processor, for which a space that was put
   // before the text counts as nothing to take away.
-  void trim(bool is_first, std::string_view content, CharSpan* span) const {
-    auto leading = static_cast<int32_t>(leading_spaces(content));
-    const auto trailing = static_cast<int32_t>(trailing_spaces(content));
+  void trim(bool is_first, int32_t leading, int32_t trailing, CharSpan* span) const {
     if ((is_first || span->start == 0) && parts_.post_processor.adds_prefix_space && leading == 1) leading = 0;
     span->start = std::min(span->start + leading, span->end);
     if (trailing > 0 && span->end >= trailing) span->end = std::max(span->end - trailing, span->start);
@@ -205,6 +231,7 @@ class PipelineTokenizer final : public Tokenizer {
 
   const PipelineTables tables_;
   Parts parts_;
+  mutable WordCachePool caches_;
 };
 
 }  // namespace

@@ -53,7 +53,9 @@ bool PipelineTables::descend(char label, TrieNode* at) const {
   if (at->first_child > header_.trie_nodes || at->child_count > header_.trie_nodes - at->first_child) return false;
   uint32_t low = at->first_child;
   uint32_t high = low + at->child_count;
-  while (low < high) {
+  // Most nodes have a child or two, which are looked through faster than searched.
+  constexpr uint32_t kFewChildren = 4;
+  while (high - low > kFewChildren) {
     const uint32_t middle = low + (high - low) / 2;
     const TrieNode child = node(middle);
     if (child.label == wanted) {
@@ -64,6 +66,13 @@ bool PipelineTables::descend(char label, TrieNode* at) const {
       low = middle + 1;
     } else {
       high = middle;
+    }
+  }
+  for (; low < high; ++low) {
+    const TrieNode child = node(low);
+    if (child.label == wanted) {
+      *at = child;
+      return true;
     }
   }
   return false;

@@ -78,11 +78,17 @@ class PipelineTables {
     const uint32_t mask = (1u << header_.merge_bits) - 1;
     uint32_t slot = merge_hash(left, right, header_.merge_bits);
     for (uint32_t probe = 0; probe < kMaxProbes; ++probe, slot = (slot + 1) & mask) {
-      const auto merge = tokens_.load<MergeSlot>(header_.merges_offset + sizeof(MergeSlot) * static_cast<size_t>(slot));
+      const MergeSlot merge = merge_slot(slot);
       if (merge.left == kEmptySlot) return kNone;
       if (merge.left == left && merge.right == right && merge.merged < tokens_.header().token_count) return merge;
     }
     return kNone;
+  }
+
+  // All merges, in no order and with empty slots between them.
+  [[nodiscard]] uint32_t merge_slots() const { return header_.merge_bits == 0 ? 0 : 1u << header_.merge_bits; }
+  [[nodiscard]] MergeSlot merge_slot(uint32_t slot) const {
+    return tokens_.load<MergeSlot>(header_.merges_offset + sizeof(MergeSlot) * static_cast<size_t>(slot));
   }
 
   [[nodiscard]] bool has_trie() const { return header_.trie_nodes > 0; }

@@ -2,6 +2,7 @@
 #include "encoder/tokenizer_pre_tokenizer.h"
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <string>
 #include <utility>
@@ -69,13 +70,12 @@ std::vector<Stretch> join_equal(const std::vector<Stretch>& stretches) {
   return joined;
 }
 
+// Of the behaviours that join stretches.
 std::vector<Stretch> apply_behavior(std::vector<Stretch> stretches, DelimiterBehavior behavior) {
   switch (behavior) {
     case DelimiterBehavior::kRemoved:
-      std::erase_if(stretches, [](const Stretch& stretch) { return stretch.is_match; });
-      return stretches;
     case DelimiterBehavior::kIsolated:
-      return stretches;
+      break;
     case DelimiterBehavior::kMergedWithPrevious:
       return merge_with_previous(stretches);
     case DelimiterBehavior::kMergedWithNext: {
@@ -93,23 +93,47 @@ std::vector<Stretch> apply_behavior(std::vector<Stretch> stretches, DelimiterBeh
 // Cuts without changing what the words say: the delimiters are what find() finds in a word.
 class DelimiterSplitter final : public PreTokenizer {
  public:
-  using Find = std::function<std::vector<ByteRange>(std::string_view)>;
+  // Appends the matches.
+  using Find = std::function<void(std::string_view, std::vector<ByteRange>*)>;
   DelimiterSplitter(Find find, DelimiterBehavior behavior, bool invert = false)
       : find_(std::move(find)), behavior_(behavior), invert_(invert) {}
 
   void split(SplitText* text) const override {
     std::vector<ByteRange> words;
+    words.reserve(text->words.size() + text->text.text().size() / 8);
+    std::vector<ByteRange> matches;
     for (const ByteRange& word : text->words) {
       const std::string_view content = std::string_view(text->text.text()).substr(word.start, word.end - word.start);
-      for (const Stretch& stretch : apply_behavior(stretches_of(find_(content), content.size(), invert_), behavior_)) {
-        if (stretch.range.start == stretch.range.end) continue;
-        words.push_back({word.start + stretch.range.start, word.start + stretch.range.end});
+      const auto add = [&](ByteRange range) {
+        if (range.start < range.end) words.push_back({word.start + range.start, word.start + range.end});
+      };
+      matches.clear();
+      find_(content, &matches);
+      if (behavior_ == DelimiterBehavior::kRemoved || behavior_ == DelimiterBehavior::kIsolated) {
+        split_at(matches, content.size(), add);
+      } else {
+        for (const Stretch& stretch : apply_behavior(stretches_of(matches, content.size(), invert_), behavior_)) {
+          add(stretch.range);
+        }
       }
     }
     text->words = std::move(words);
   }
 
  private:
+  // The behaviours that join nothing, without a list of stretches.
+  template <typename Add>
+  void split_at(const std::vector<ByteRange>& matches, size_t size, const Add& add) const {
+    const bool is_isolated = behavior_ == DelimiterBehavior::kIsolated;
+    size_t done = 0;
+    for (const ByteRange& match : matches) {
+      if (is_isolated || !invert_) add({done, match.start});
+      if (is_isolated || invert_) add(match);
+      done = match.end;
+    }
+    if (is_isolated || !invert_) add({done, size});
+  }
+
   const Find find_;
   const DelimiterBehavior behavior_;
   const bool invert_;
@@ -117,40 +141,52 @@ class DelimiterSplitter final : public PreTokenizer {
 
 // The single characters of a class.
 DelimiterSplitter::Find find_characters(bool (*is_member)(char32_t)) {
-  return [is_member](std::string_view text) {
-    std::vector<ByteRange> matches;
+  std::array<bool, 128> ascii{};
+  for (char32_t c = 0; c < ascii.size(); ++c) ascii[c] = is_member(c);
+  return [is_member, ascii](std::string_view text, std::vector<ByteRange>* matches) {
     for (size_t start = 0; start < text.size();) {
       size_t end = start;
-      if (is_member(next_code_point(text, &end))) matches.push_back({start, end});
+      const char32_t c = next_code_point(text, &end);
+      if (c < ascii.size() ? ascii[c] : is_member(c)) matches->push_back({start, end});
       start = end;
     }
-    return matches;
   };
 }
 
 // \w+|[^\w\s]+
-std::vector<ByteRange> find_words(std::string_view text) {
+void find_words(std::string_view text, std::vector<ByteRange>* matches) {
   enum class Kind : uint8_t { kSpace, kWord, kOther };
-  const auto kind_of = [](char32_t c) {
+  const auto find_kind = [](char32_t c) {
     if (is_word_character(c)) return Kind::kWord;
     return is_white_space(c) ? Kind::kSpace : Kind::kOther;
   };
-  std::vector<ByteRange> matches;
+  static const auto kAscii = [&] {
+    std::array<Kind, 128> kinds{};
+    for (char32_t c = 0; c < kinds.size(); ++c) kinds[c] = find_kind(c);
+    return kinds;
+  }();
+  const auto kind_of = [&](char32_t c) { return c < kAscii.size() ? kAscii[c] : find_kind(c); };
   Kind before = Kind::kSpace;
   for (size_t start = 0; start < text.size();) {
     size_t end = start;
     const Kind kind = kind_of(next_code_point(text, &end));
     if (kind != Kind::kSpace) {
       if (kind == before) {
-        matches.back().end = end;
+        matches->back().end = end;
       } else {
-        matches.push_back({start, end});
+        matches->push_back({start, end});
       }
     }
     before = kind;
     start = end;
   }
-  return matches;
+}
+
+// What a pattern of the file matches.
+DelimiterSplitter::Find find_pattern(std::shared_ptr<const TextPattern> pattern) {
+  return [pattern = std::move(pattern)](std::string_view text, std::vector<ByteRange>* matches) {
+    *matches = pattern->find_all(text);
+  };
 }
 
 class FixedLengthSplitter final : public PreTokenizer {
@@ -180,6 +216,8 @@ class ByteLevelSplitter final : public PreTokenizer {
 
   void split(SplitText* text) const override {
     SplitText result;
+    result.text.reserve(text->text.text().size() + text->text.text().size() / 4);
+    result.words.reserve(text->words.size() + text->text.text().size() / 4);
     AlignedText prefixed;
     for (const ByteRange& word : text->words) {
       const bool lacks_space = adds_prefix_space_ && text->text.text()[word.start] != ' ';
@@ -217,6 +255,8 @@ class MetaspaceSplitter final : public PreTokenizer {
 
   void split(SplitText* text) const override {
     SplitText result;
+    result.text.reserve(text->text.text().size() + text->text.text().size() / 2);
+    result.words.reserve(text->words.size() + text->text.text().size() / 4);
     for (const ByteRange& word : text->words) {
       const size_t start = result.text.text().size();
       append_word(text->text, word, &result.text);
@@ -291,9 +331,7 @@ Made read_split(const json& object) {
   if (!behavior) return behavior.status();
   const Result<bool> invert = flag_or(object, "invert", false);
   if (!invert) return invert.status();
-  const std::shared_ptr<TextPattern> shared = std::move(*pattern);
-  return make<DelimiterSplitter>([shared](std::string_view text) { return shared->find_all(text); }, *behavior,
-                                 *invert);
+  return make<DelimiterSplitter>(find_pattern(std::move(*pattern)), *behavior, *invert);
 }
 
 Made read_byte_level(const json& object) {
@@ -331,9 +369,7 @@ Made read_delimiter(const json& object) {
   const json pattern = {{"pattern", {{"String", *delimiter}}}};
   Result<std::unique_ptr<TextPattern>> read = read_text_pattern(pattern);
   if (!read) return read.status();
-  const std::shared_ptr<TextPattern> shared = std::move(*read);
-  return make<DelimiterSplitter>([shared](std::string_view text) { return shared->find_all(text); },
-                                 DelimiterBehavior::kRemoved);
+  return make<DelimiterSplitter>(find_pattern(std::move(*read)), DelimiterBehavior::kRemoved);
 }
 
 Made read_digits(const json& object) {

@@ -115,7 +115,19 @@ class NormalizationForm final : public TextNormalizer {
 
 // ---- characters ----------------------------------------------------------------------
 
+AsciiMap ascii_lower_case() {
+  AsciiMap map;
+  for (char32_t c = 0; c < 128; ++c) {
+    char32_t lowered[2];
+    lower_case(c, lowered);
+    map.characters[c] = static_cast<char>(lowered[0]);
+  }
+  return map;
+}
+
 void lower(AlignedText* text) {
+  static const AsciiMap kAsciiLowerCase = ascii_lower_case();
+  if (text->map_ascii(kAsciiLowerCase)) return;
   std::vector<ChangedCharacter> characters;
   const std::string& source = text->text();
   characters.reserve(source.size());
@@ -138,6 +150,7 @@ class LowercaseNormalizer final : public TextNormalizer {
 class StripAccentsNormalizer final : public TextNormalizer {
  public:
   void normalize(AlignedText* text) const override {
+    if (text->is_ascii()) return;
     text->filter([](char32_t c) { return !is_combining_mark(c); });
   }
 };
@@ -181,13 +194,14 @@ class BertTextNormalizer final : public TextNormalizer {
     if (options_.handle_chinese_chars) set_ideographs_apart(text);
     if (options_.strip_accents) {
       NormalizationForm(false, false).normalize(text);
-      text->filter([](char32_t c) { return !is_nonspacing_mark(c); });
+      if (!text->is_ascii()) text->filter([](char32_t c) { return !is_nonspacing_mark(c); });
     }
     if (options_.lowercase) lower(text);
   }
 
  private:
   static void set_ideographs_apart(AlignedText* text) {
+    if (text->is_ascii()) return;
     std::vector<ChangedCharacter> characters;
     for (size_t i = 0; i < text->text().size();) {
       const char32_t c = next_code_point(text->text(), &i);

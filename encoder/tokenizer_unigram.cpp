@@ -2,6 +2,8 @@
 #include "encoder/tokenizer_unigram.h"
 
 #include <algorithm>
+#include <array>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -14,10 +16,31 @@ namespace {
 // How much less likely an unknown character is than the least likely piece (SentencePiece's kUnkPenalty).
 constexpr double kUnknownPenalty = 10;
 
+constexpr std::string_view kMetaspace = "\xE2\x96\x81";
+
 }  // namespace
 
-std::vector<UnigramModel::Arrival> UnigramModel::best_segmentation(std::string_view word) const {
-  std::vector<Arrival> arrivals(word.size() + 1);
+UnigramModel::UnigramModel(int32_t unknown_id, bool byte_fallback, const PipelineTables& tables)
+    : tables_(tables), unknown_id_(unknown_id), byte_fallback_(byte_fallback), root_(widen(tables.root())) {
+  TrieNode node = tables_.root();
+  knows_metaspace_ = tables_.tokens().header().longest_piece_bytes >= kMetaspace.size();
+  for (size_t i = 0; i < kMetaspace.size() && knows_metaspace_; ++i) {
+    knows_metaspace_ = tables_.descend(kMetaspace[i], &node) && (i + 1 == kMetaspace.size() || node.id < 0);
+  }
+  if (knows_metaspace_) metaspace_ = widen(node);
+}
+
+UnigramModel::WideNode UnigramModel::widen(const TrieNode& node) const {
+  WideNode wide;
+  wide.node = node;
+  for (size_t label = 0; label < wide.children.size(); ++label) {
+    wide.children[label] = node;
+    wide.has_child[label] = tables_.descend(static_cast<char>(label), &wide.children[label]);
+  }
+  return wide;
+}
+
+void UnigramModel::best_segmentation(std::string_view word, std::span<Arrival> arrivals) const {
   const auto arrive = [&](size_t start, size_t end, int32_t id, double score) {
     Arrival& arrival = arrivals[end];
     if (arrival.is_reached && !(score > arrival.score)) return;
@@ -29,21 +52,31 @@ std::vector<UnigramModel::Arrival> UnigramModel::best_segmentation(std::string_v
     const size_t character_end = std::min(word.size(), start + utf8_length(word[start]));
     const double before = arrivals[start].score;
     bool has_character = false;
-    TrieNode node = tables_.root();
-    // The length is bounded: in a file that is not sound the trie may have circles.
-    const size_t last = std::min(word.size(), start + longest);
-    for (size_t end = start; end < last && tables_.descend(word[end], &node);) {
-      ++end;
-      if (node.id < 0 || node.id >= piece_count) continue;
+    const auto arrive_by = [&](const TrieNode& node, size_t end) {
+      if (node.id < 0 || node.id >= piece_count) return;
       arrive(start, end, node.id, tables_.score(node.id) + before);
       has_character |= end == character_end;
+    };
+    const bool skips_metaspace = knows_metaspace_ && word.substr(start, kMetaspace.size()) == kMetaspace;
+    const WideNode& first = skips_metaspace ? metaspace_ : root_;
+    size_t end = start;
+    if (skips_metaspace) {
+      end += kMetaspace.size();
+      arrive_by(first.node, end);
+    }
+    // The length is bounded: in a file that is not sound the trie may have circles.
+    const size_t last = std::min(word.size(), start + longest);
+    if (end < last && first.has_child[static_cast<unsigned char>(word[end])]) {
+      TrieNode node = first.children[static_cast<unsigned char>(word[end])];
+      do {
+        arrive_by(node, ++end);
+      } while (end < last && tables_.descend(word[end], &node));
     }
     if (!has_character) {
       arrive(start, character_end, unknown_id_, tables_.header().lowest_score - kUnknownPenalty + before);
     }
     start = character_end;
   }
-  return arrivals;
 }
 
 // An unknown stretch as a piece, as its bytes, or as the unknown token.
@@ -68,7 +101,11 @@ void UnigramModel::append(std::string_view word, WordPart part, std::vector<Word
 }
 
 void UnigramModel::tokenize(std::string_view word, std::vector<WordPart>* parts) const {
-  const std::vector<Arrival> arrivals = best_segmentation(word);
+  std::array<Arrival, 64> few;
+  std::vector<Arrival> many;
+  if (word.size() >= few.size()) many.resize(word.size() + 1);
+  const std::span<Arrival> arrivals = many.empty() ? std::span<Arrival>(few) : std::span<Arrival>(many);
+  best_segmentation(word, arrivals);
   std::vector<WordPart> backwards;
   for (size_t end = word.size(); end > 0;) {
     const Arrival& arrival = arrivals[end];

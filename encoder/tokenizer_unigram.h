@@ -5,14 +5,16 @@
 #ifndef PG_SEMANTIC_ENCODER_TOKENIZER_UNIGRAM_H
 #define PG_SEMANTIC_ENCODER_TOKENIZER_UNIGRAM_H
 
+#include <array>
+#include <span>
+
 #include "encoder/tokenizer_model.h"
 
 namespace pg_semantic::encoder {
 
 class UnigramModel final : public WordModel {
  public:
-  UnigramModel(int32_t unknown_id, bool byte_fallback, const PipelineTables& tables)
-      : tables_(tables), unknown_id_(unknown_id), byte_fallback_(byte_fallback) {}
+  UnigramModel(int32_t unknown_id, bool byte_fallback, const PipelineTables& tables);
 
   void tokenize(std::string_view word, std::vector<WordPart>* parts) const override;
   [[nodiscard]] int32_t unknown_id() const override { return unknown_id_; }
@@ -27,12 +29,24 @@ class UnigramModel final : public WordModel {
     bool is_reached = false;
   };
 
-  [[nodiscard]] std::vector<Arrival> best_segmentation(std::string_view word) const;
+  // A node of the trie with its children by label: of those two that begin nearly every piece, which have many.
+  struct WideNode {
+    TrieNode node{};
+    std::array<TrieNode, 256> children{};
+    std::array<bool, 256> has_child{};
+  };
+  [[nodiscard]] WideNode widen(const TrieNode& node) const;
+
+  // `arrivals` has one for each byte of the word, and one for its end.
+  void best_segmentation(std::string_view word, std::span<Arrival> arrivals) const;
   void append(std::string_view word, WordPart part, std::vector<WordPart>* parts) const;
 
   const PipelineTables& tables_;
   const int32_t unknown_id_;
   const bool byte_fallback_;
+  WideNode root_;
+  WideNode metaspace_;            // after "▁"
+  bool knows_metaspace_ = false;  // pieces begin with it, and none with less than all of it
 };
 
 }  // namespace pg_semantic::encoder

@@ -122,7 +122,7 @@ bool is_valid_utf8(std::string_view text) {
   return true;
 }
 
-char32_t next_code_point(std::string_view text, size_t* position) {
+char32_t next_code_point_beyond_ascii(std::string_view text, size_t* position) {
   const size_t i = *position;
   const auto byte = [&](size_t k) { return static_cast<char32_t>(static_cast<unsigned char>(text[i + k])); };
   const int length = sequence_length(text, i);
@@ -174,10 +174,10 @@ size_t count_code_points(std::string_view text) {
   return count;
 }
 
-bool is_white_space(char32_t c) { return u_isUWhiteSpace(static_cast<UChar32>(c)) != 0; }
+bool is_white_space_beyond_ascii(char32_t c) { return u_isUWhiteSpace(static_cast<UChar32>(c)) != 0; }
 
 bool is_bert_control(char32_t c) {
-  if (c == '\t' || c == '\n' || c == '\r') return false;
+  if (c < 0x80) return (c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7F;
   switch (category(c)) {
     case U_CONTROL_CHAR:
     case U_PRIVATE_USE_CHAR:
@@ -215,6 +215,7 @@ bool is_nonspacing_mark(char32_t c) {
 }
 
 bool is_word_character(char32_t c) {
+  if (c < 0x80) return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
   const auto code_point = static_cast<UChar32>(c);
   const uint32_t word_categories = U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK;
   return (U_GET_GC_MASK(code_point) & word_categories) != 0 || u_isUAlphabetic(code_point) ||
@@ -222,6 +223,10 @@ bool is_word_character(char32_t c) {
 }
 
 int lower_case(char32_t c, char32_t out[2]) {
+  if (c < 0x80) {
+    out[0] = c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
+    return 1;
+  }
   if (c == 0x130) {  // LATIN CAPITAL LETTER I WITH DOT ABOVE
     out[0] = 'i';
     out[1] = 0x307;

@@ -25,7 +25,13 @@ bool is_valid_utf8(std::string_view text);
 
 // The code point at text[*position], which moves past it.  *position must be
 // inside the text.  An ill-formed byte counts as one U+FFFD.
-char32_t next_code_point(std::string_view text, size_t* position);
+char32_t next_code_point_beyond_ascii(std::string_view text, size_t* position);
+inline char32_t next_code_point(std::string_view text, size_t* position) {
+  const auto byte = static_cast<unsigned char>(text[*position]);
+  if (byte >= 0x80) return next_code_point_beyond_ascii(text, position);
+  ++*position;
+  return byte;
+}
 
 // The code point that ends before text[position]; position must be > 0.
 char32_t previous_code_point(std::string_view text, size_t position);
@@ -38,7 +44,10 @@ size_t count_code_points(std::string_view text);
 inline bool is_utf8_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
 
 // The property White_Space; equal to Rust's char::is_whitespace and to \s of its regex crate.
-bool is_white_space(char32_t c);
+bool is_white_space_beyond_ascii(char32_t c);
+inline bool is_white_space(char32_t c) {
+  return c < 0x80 ? c == ' ' || (c >= '\t' && c <= '\r') : is_white_space_beyond_ascii(c);
+}
 
 // Cc, Cf and Co, without tab, line feed and carriage return; unassigned code
 // points (Cn) are not among them, whatever BERT's original tokenizer says.
