@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # make bench: measures what README promises, on a server of its own, with real
 # text: package descriptions from apt, and sentences from the test data beside
-# the repository.  `bench.sh [sessions|throughput|packages|sentences|rerank|encoder|embed|quality|index]…`
+# the repository.  `bench.sh [sessions|throughput|packages|sentences|rerank|tokenizer|encoder|embed|quality|index]…`
 # measures only those.
 # PACKAGES=FILE takes the descriptions from a file that packages.pl wrote (where
 # apt was told to fetch no translations, it knows only their first lines).
@@ -9,7 +9,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../run/lib.sh"
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(sessions throughput packages sentences rerank encoder embed quality index)
+[ ${#parts[@]} -gt 0 ] || parts=(sessions throughput packages sentences rerank tokenizer encoder embed quality index)
 
 report() { printf '%-66s %12s %s\n' "$1" "$2" "$3"; }
 seconds_since() { awk -v now="$(date +%s%N)" -v then="$1" 'BEGIN { printf "%.1f", (now - then) / 1e9 }'; }
@@ -140,6 +140,18 @@ run_program() {  # run_program NAME ARGUMENT…
 
 # Reranking 100 passages of 100 tokens beside embedding the same tokens.
 measure_rerank() { run_program rerank_bench; }
+
+# Every family of tokenizers on ASCII text, line by line and as one text.
+measure_tokenizer() {
+  local shared
+  shared=$(realpath -m "${PG_SEMANTIC_SHARED:-$repository/../shared}")/data
+  if [ ! -d "$shared" ]; then
+    say "SKIP: texts and vocabularies are in the test data, which is not in $shared"
+    return
+  fi
+  zcat "$shared/train/openstax_paragraphs.txt.gz" >"$scratch/paragraphs.txt"
+  run_program tokenizer_bench "$scratch/paragraphs.txt" "$shared/tokenizer" "$repository/tests/reference/tokenizers"
+}
 
 # DistilBERT-base's shape beside the floor of the machine and OpenBLAS; and, where
 # node and Debian's python3-torch are, beside ONNX Runtime on the same weights.
