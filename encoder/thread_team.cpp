@@ -31,15 +31,16 @@ Range part_of(size_t count, size_t part, size_t parts, size_t unit) {
   return {cut(part), cut(part + 1)};
 }
 
-void TeamSteps::reset(size_t steps) {
-  if (size_ < steps) {
-    steps_ = std::make_unique<Step[]>(steps);
-    size_ = steps;
-  }
-  for (size_t i = 0; i < steps; ++i) {
-    steps_[i].taken.store(0, std::memory_order_relaxed);
-    steps_[i].done.store(0, std::memory_order_relaxed);
-  }
+void TeamSteps::reset(size_t steps, size_t members) {
+  const auto clear = [](size_t count, Counters* counters, size_t* size) {
+    if (*size < count) {
+      *counters = std::make_unique<std::atomic<uint32_t>[]>(count);
+      *size = count;
+    }
+    for (size_t i = 0; i < count; ++i) (*counters)[i].store(0, std::memory_order_relaxed);
+  };
+  clear(steps, &done_, &done_size_);
+  clear(steps * members, &taken_, &taken_size_);
   expected_ = steps;
   stopped_.store(false, std::memory_order_relaxed);
 }
@@ -50,21 +51,24 @@ size_t TeamMember::parts(size_t count) const {
 
 void TeamMember::stop() const {
   steps_->stopped_.store(true, std::memory_order_release);
-  for (size_t i = 0; i < steps_->expected_; ++i) steps_->steps_[i].done.notify_all();
+  for (size_t i = 0; i < steps_->expected_; ++i) steps_->done_[i].notify_all();
 }
 
-size_t TeamMember::take() const {
+size_t TeamMember::take(size_t owner, Range range) const {
   if (number_ >= steps_->expected_) std::terminate();  // forward() counted wrongly
-  return steps_->steps_[number_].taken.fetch_add(1, std::memory_order_relaxed);
+  std::atomic<uint32_t>& taken = steps_->taken_[number_ * size_ + owner];
+  // Looked at before it is counted: who only finds that nothing is left does not take the line from the others.
+  if (taken.load(std::memory_order_relaxed) >= range.size()) return range.last;
+  return range.first + taken.fetch_add(1, std::memory_order_relaxed);
 }
 
 void TeamMember::finish_part(size_t parts) const {
-  std::atomic<uint32_t>& done = steps_->steps_[number_].done;
+  std::atomic<uint32_t>& done = steps_->done_[number_];
   if (done.fetch_add(1, std::memory_order_acq_rel) + 1 == parts) done.notify_all();
 }
 
 void TeamMember::wait(size_t parts) {
-  const std::atomic<uint32_t>& done = steps_->steps_[number_++].done;
+  const std::atomic<uint32_t>& done = steps_->done_[number_++];
   for (int i = 0; i < kLooks; ++i) {
     if (done.load(std::memory_order_acquire) >= parts || stopped()) return;
     pause();
@@ -77,8 +81,8 @@ void TeamMember::wait(size_t parts) {
 }
 
 void run_team(int threads, size_t steps, TeamSteps* shared, const std::function<void(TeamMember&)>& work) {
-  shared->reset(steps);
   const auto size = static_cast<size_t>(std::clamp(threads, 1, kMaxThreads));
+  shared->reset(steps, size);
   const auto member = [&](int rank) {
     TeamMember self(static_cast<size_t>(rank), size, shared);
     work(self);

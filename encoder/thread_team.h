@@ -3,8 +3,10 @@
 //
 // Every member of a team takes the same steps in the same order.  A step has
 // parts, each of which some member computes; it ends when all its parts are done.
-// A member that the system lets run late, or not at all, finds its parts done by
-// others: on a busy machine a team is hardly slower than one thread.
+// A member begins with parts of its own, neighbours in order, so that what it
+// fetched ahead is what it needs, then takes what others have left. One that the
+// system lets run late, or not at all, finds its parts done by others: on a busy
+// machine a team is hardly slower than one thread.
 //
 // Thread safety: run_team() is for the thread that may call run_on_threads(); a
 // TeamMember belongs to its thread.
@@ -31,21 +33,20 @@ Range part_of(size_t count, size_t part, size_t parts, size_t unit = 1);
 // What the members of a team share: how far each step is.  Kept from run to run.
 class TeamSteps {
  public:
-  // Makes room for so many steps, none of them begun.  Throws std::bad_alloc.
-  void reset(size_t steps);
+  // Makes room for so many steps of a team of `members`, none of them begun.  Throws std::bad_alloc.
+  void reset(size_t steps, size_t members);
 
   // Whether a member stopped the run.
   [[nodiscard]] bool stopped() const { return stopped_.load(std::memory_order_acquire); }
 
  private:
   friend class TeamMember;
-  struct Step {
-    std::atomic<uint32_t> taken;
-    std::atomic<uint32_t> done;
-  };
-  std::unique_ptr<Step[]> steps_;
-  size_t size_ = 0;      // of steps_
-  size_t expected_ = 0;  // of this run
+  using Counters = std::unique_ptr<std::atomic<uint32_t>[]>;
+  Counters done_;   // [steps], parts
+  Counters taken_;  // [steps, members], of each member's parts
+  size_t done_size_ = 0;
+  size_t taken_size_ = 0;
+  size_t expected_ = 0;  // steps of this run
   std::atomic<bool> stopped_ = false;
 };
 
@@ -64,9 +65,13 @@ class TeamMember {
       for (size_t part = 0; part < parts; ++part) compute(part);
       return;
     }
-    for (size_t part = take(); part < parts && !stopped(); part = take()) {
-      compute(part);
-      finish_part(parts);
+    for (size_t i = 0; i < size_; ++i) {
+      const size_t owner = (rank_ + i) % size_;
+      const Range range = part_of(parts, owner, size_);
+      for (size_t part = take(owner, range); part < range.last && !stopped(); part = take(owner, range)) {
+        compute(part);
+        finish_part(parts);
+      }
     }
     wait(parts);
   }
@@ -80,7 +85,8 @@ class TeamMember {
   [[nodiscard]] bool stopped() const { return steps_->stopped(); }
 
  private:
-  size_t take() const;
+  // The next of an owner's parts in this step, or one past them.
+  size_t take(size_t owner, Range range) const;
   void finish_part(size_t parts) const;
   void wait(size_t parts);
 

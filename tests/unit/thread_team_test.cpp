@@ -56,6 +56,35 @@ TEST(ThreadTeam, EveryMemberSeesWhatTheStepsBeforeMade) {
   shut_down_threads();
 }
 
+TEST(ThreadTeam, AMemberTakesPartsOfItsOwnInOrderThenThoseOfOthers) {
+  constexpr size_t kParts = 11, kThreads = 3;
+  TeamSteps steps;
+  for (int run = 0; run < 50; ++run) {
+    std::vector<size_t> taken[kThreads];
+    run_team(kThreads, 1, &steps, [&](TeamMember& member) {
+      member.step(kParts, [&](size_t part) { taken[member.rank()].push_back(part); });
+    });
+    size_t count = 0;
+    for (size_t rank = 0; rank < kThreads; ++rank) {
+      const Range own = part_of(kParts, rank, kThreads);
+      size_t next = own.first;
+      bool others = false;
+      for (const size_t part : taken[rank]) {
+        const bool is_own = part >= own.first && part < own.last;
+        if (is_own) {
+          EXPECT_FALSE(others);
+          EXPECT_GE(part, next);
+          next = part + 1;
+        }
+        others |= !is_own;
+      }
+      count += taken[rank].size();
+    }
+    EXPECT_EQ(count, kParts);
+  }
+  shut_down_threads();
+}
+
 TEST(ThreadTeam, AMemberThatStopsEndsTheRunForAll) {
   TeamSteps steps;
   for (int round = 0; round < 100; ++round) {
