@@ -31,7 +31,8 @@ bench_sources := $(wildcard tests/bench/*.cpp)
 object = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 encoder_objects := $(call object,$(encoder_sources))
 index_objects := $(call object,$(index_sources))
-worker_objects := $(call object,$(worker_sources)) $(index_objects)
+# The encoder's matrix products serve the index, too.
+worker_objects := $(call object,$(worker_sources)) $(index_objects) $(filter $(BUILD)/encoder/kernels% $(BUILD)/encoder/cpu_features.o,$(encoder_objects))
 fuzz_objects := $(call object,$(fuzz_sources))
 unit_objects := $(call object,$(unit_sources)) $(fuzz_objects)
 
@@ -158,7 +159,7 @@ $(BUILD)/tests/fuzz.a: $(fuzz_objects) $(encoder_objects)
 export BUILD PG_CONFIG
 
 .PHONY: deps check check-structure check-unit check-regress check-isolation check-tap check-sanitize sanitize \
-	check-models fuzz bench lint format quickstart quickstart-stop help
+	check-models fuzz bench bench-index lint format quickstart quickstart-stop help
 
 deps:
 	@tests/run/deps.sh all
@@ -198,6 +199,9 @@ fuzz:
 bench:
 	@tests/bench/bench.sh
 
+bench-index:
+	@tests/bench/index/bench.sh
+
 lint:
 	@tests/run/lint.sh
 
@@ -228,6 +232,7 @@ help:
 	@echo "make sanitize         the unit tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer"
 	@echo "make fuzz             libFuzzer over everything that parses, ten minutes each (FUZZ_SECONDS, TARGETS)"
 	@echo "make bench            measure"
+	@echo "make bench-index      measure the index, beside pgvector where it is installed"
 	@echo "make lint             clang-format, clang-tidy, cppcheck, shellcheck, include rules"
 	@echo "make format           format the C++ sources"
 	@echo "make clean            remove what was built"

@@ -42,8 +42,10 @@ const char* codec_name(uint8 codec) {
       return "f32";
     case index::Codec::kF16:
       return "f16";
-    default:
+    case index::Codec::kSq8:
       return "sq8";
+    default:
+      return "bit";
   }
 }
 

@@ -63,8 +63,6 @@ bytea* parse_index_options(Datum reloptions, bool validate) {
   auto* options = static_cast<IndexOptions*>(
       build_reloptions(reloptions, validate, options_kind, sizeof(IndexOptions), table, lengthof(table)));
   if (validate && options != nullptr) {
-    if (options->codec == static_cast<int>(CodecOption::kBit))
-      refuse_option("codec = bit", "Use auto, f32, f16 or sq8.");
     if (options->chunk_tokens != 0 || options->chunk_overlap != 0) {
       refuse_option("chunk_tokens", "Store chunks as rows: INSERT … SELECT chunk FROM semantic_chunk(body).");
     }
@@ -88,8 +86,10 @@ index::Codec codec_option(Relation index) {
       return index::Codec::kF32;
     case CodecOption::kF16:
       return index::Codec::kF16;
-    default:
+    case CodecOption::kSq8:
       return index::Codec::kSq8;
+    default:
+      return index::Codec::kBit;
   }
 }
 

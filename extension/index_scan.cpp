@@ -17,6 +17,7 @@ extern "C" {
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "extension/index_client.h"
 #include "extension/index_distance_cache.h"
@@ -59,7 +60,8 @@ typedef struct ReturnedRow {
 namespace pg_semantic {
 namespace {
 
-constexpr uint32_t kFirstRows = 128;
+constexpr uint32_t kFirstRows = 40;
+constexpr double kDistanceRounding = 1e-9;  // of the operators and of the index, both in double
 constexpr uint32_t kGrowth = 8;
 
 struct ScanState {
@@ -67,6 +69,7 @@ struct ScanState {
   MemoryContext hits_context;  // of the search under way
   IndexMetapage metapage;
   bool started;
+  bool rechecks_distances;
   const SemanticQuery* query;     // text index, unless the argument is NULL
   std::span<const float> vector;  // of the query; empty: NULL
   ScanHits hits;
@@ -116,6 +119,21 @@ void read_query(IndexScanDesc scan, ScanState* state) {
   }
 }
 
+// A column of real[] has vectors as they were inserted: the executor computes its distances from these, and takes the
+// index's, of vectors as they are stored, less what storing may have changed, for lower bounds.  They must ascend.
+// (Operators of other types may compute in float: bounds would have to be wider, for nothing that is worth it.)
+void bound_distances(ScanState* state) {
+  if (!state->rechecks_distances) return;
+  double least = std::numeric_limits<double>::infinity();
+  for (uint32_t i = state->hits.count; i-- > 0;) {
+    index::SearchHit& hit = state->hits.hits[i];
+    if (std::isnan(hit.distance)) continue;
+    const double rounding = kDistanceRounding * std::max(1.0, std::fabs(hit.distance)) + 0.001 * hit.error;
+    least = std::min(least, hit.distance - hit.error - rounding);
+    hit.distance = least;
+  }
+}
+
 void search(ScanState* state) {
   MemoryContextReset(state->hits_context);
   MemoryContext before = MemoryContextSwitchTo(state->hits_context);
@@ -131,6 +149,7 @@ void search(ScanState* state) {
   }
   state->hits = search_index(state->metapage.generation, vector, state->k);
   state->next = 0;
+  bound_distances(state);
   MemoryContextSwitchTo(before);
 }
 
@@ -146,6 +165,8 @@ void start(IndexScanDesc scan, ScanState* state) {
   MemoryContext before = MemoryContextSwitchTo(state->context);
   state->metapage = *read_metapage(scan->indexRelation);
   state->started = true;
+  state->rechecks_distances =
+      state->metapage.embeds_text == 0 && scan->indexRelation->rd_opcintype[0] == FLOAT4ARRAYOID;
   if (state->metapage.generation == 0) {
     state->hits = {nullptr, 0, true};
   } else {
@@ -162,8 +183,8 @@ void start(IndexScanDesc scan, ScanState* state) {
 void return_hit(IndexScanDesc scan, ScanState* state, const index::SearchHit& hit) {
   set_item_pointer(&scan->xs_heaptid, hit.row);
   scan->xs_recheck = false;
-  scan->xs_recheckorderby = false;
   const bool null = hit.kind == index::RowKind::kNull || state->vector.empty();
+  scan->xs_recheckorderby = state->rechecks_distances && !null;
   scan->xs_orderbynulls[0] = null;
   scan->xs_orderbyvals[0] = null ? Datum(0) : Float8GetDatum(hit.distance);
   // The operator's value is the distance of whole embeddings: one of leading dimensions must not become it.

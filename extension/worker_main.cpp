@@ -274,8 +274,8 @@ Worker* open_worker(IndexSharedMemory* shared, const WorkerSettings& settings, S
   return opened;
 }
 
-// A damaged store (restored from an inconsistent copy, for example) is put
-// aside, not removed: its indexes are then "lost" until they are built again,
+// A damaged store (restored from an inconsistent copy, for example), or one of another
+// version's format, is put aside, not removed: its indexes are then "lost" until they are built again,
 // and everything else goes on.
 void put_damaged_store_aside(const Status& status) {
   const std::string from = index_directory();
@@ -284,11 +284,12 @@ void put_damaged_store_aside(const Status& status) {
     ereport(FATAL,
             (errcode_for_file_access(), errmsg("could not rename \"%s\" to \"%s\": %m", from.c_str(), to.c_str())));
   }
-  ereport(LOG,
-          (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the semantic index store is damaged: %s", status.message().c_str()),
-           status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str()),
-           errhint("It was renamed to \"%s\". REINDEX the indexes that semantic_indexes shows as lost, then remove it.",
-                   to.c_str())));
+  ereport(
+      LOG,
+      (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the semantic index store cannot be used: %s", status.message().c_str()),
+       status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str()),
+       errhint("It was renamed to \"%s\". REINDEX the indexes that semantic_indexes shows as lost, then remove it.",
+               to.c_str())));
 }
 
 void make_directory(const std::string& path) {
@@ -310,7 +311,7 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   make_directory(std::string(DataDir) + "/pg_semantic");
   Status status;
   worker = open_worker(shared, *settings, &status);
-  if (worker == nullptr && status.code() == StatusCode::kCorrupt) {
+  if (worker == nullptr && (status.code() == StatusCode::kCorrupt || status.code() == StatusCode::kUnsupported)) {
     put_damaged_store_aside(status);
     worker = open_worker(shared, *settings, &status);
   }

@@ -76,7 +76,7 @@ void CentroidGraph::add(std::span<const ListId> lists, const float* centroids) {
   index_.add(static_cast<faiss::Index::idx_t>(lists.size()), centroids);
 }
 
-std::vector<ListId> CentroidGraph::nearest(const float* query, uint32_t count) const {
+std::vector<CentroidGraph::Near> CentroidGraph::nearest(const float* query, uint32_t count) const {
   std::shared_lock lock(mutex_);
   count = static_cast<uint32_t>(std::min<size_t>(count, lists_.size()));
   if (count == 0) return {};
@@ -90,10 +90,10 @@ std::vector<ListId> CentroidGraph::nearest(const float* query, uint32_t count) c
   parameters.efSearch = static_cast<int>(std::max<uint32_t>(64, count + count / 2));
   index_.hnsw.search(distance, static_cast<int>(count), labels.data(), distances.data(), visited, &parameters);
   faiss::maxheap_reorder(count, distances.data(), labels.data());
-  std::vector<ListId> result;
+  std::vector<Near> result;
   result.reserve(count);
-  for (const faiss::Index::idx_t label : labels) {
-    if (label >= 0) result.push_back(lists_[static_cast<size_t>(label)]);
+  for (size_t i = 0; i < count; ++i) {
+    if (labels[i] >= 0) result.push_back({lists_[static_cast<size_t>(labels[i])], distances[i]});
   }
   return result;
 }

@@ -54,8 +54,12 @@ class CentroidGraph {
 
   // `centroids`: lists.size() rows.  Throws what FAISS throws.
   void add(std::span<const ListId> lists, const float* centroids);
+  struct Near {
+    ListId list = 0;
+    float squared_distance = 0;
+  };
   // About `count` nearest lists, nearest first.
-  [[nodiscard]] std::vector<ListId> nearest(const float* query, uint32_t count) const;
+  [[nodiscard]] std::vector<Near> nearest(const float* query, uint32_t count) const;
   [[nodiscard]] bool contains(ListId list) const;
   [[nodiscard]] size_t size() const;
 

@@ -44,7 +44,7 @@ Status decode_create(ByteReader& reader, DecodedChange* change) {
     return {StatusCode::kInvalidArgument, "vectors of an index cannot have so many dimensions",
             "There are " + std::to_string(options.dimensions) + " dimensions; the limit is " +
                 std::to_string(kMaxDimensions) + "."};
-  if (metric > static_cast<uint8_t>(Metric::kInnerProduct) || codec > static_cast<uint8_t>(Codec::kSq8) ||
+  if (metric > static_cast<uint8_t>(Metric::kInnerProduct) || codec > static_cast<uint8_t>(Codec::kBit) ||
       building > 1 || reserved != 0)
     return malformed("The generation has a metric, codec or state that is not known.");
   options.metric = static_cast<Metric>(metric);
@@ -145,6 +145,32 @@ std::vector<std::byte> encode_delete(GenerationId generation, std::span<const Ro
 
 std::vector<std::byte> encode_drop(GenerationId generation) {
   return to_bytes(start(ChangeKind::kDropGeneration, generation, 0));
+}
+
+Status visit_rows(std::span<const std::byte> change, size_t dimensions,
+                  const std::function<void(RowId row, RowKind kind, const std::byte* bytes)>& visit) {
+  constexpr size_t kHeaderBytes = 16;
+  if (change.size() < kHeaderBytes) return malformed("Its header is cut off.");
+  const auto kind = load<ChangeKind>(change.data() + 1);
+  const auto count = load<uint32_t>(change.data() + 4);
+  size_t at = kHeaderBytes;
+  for (uint32_t i = 0; i < count; ++i) {
+    const size_t left = change.size() - at;
+    const std::byte* bytes = change.data() + at;
+    if (kind == ChangeKind::kDeleteRows) {
+      if (left < sizeof(RowId)) return malformed("The deleted rows are cut off.");
+      visit(load<RowId>(bytes), RowKind::kNull, nullptr);
+      at += sizeof(RowId);
+      continue;
+    }
+    if (left < kRowHeaderBytes) return malformed("The rows are cut off.");
+    const auto row_kind = load<RowKind>(bytes + 24);
+    const size_t length = kRowHeaderBytes + (row_kind == RowKind::kVector ? dimensions * sizeof(float) : 0);
+    if (left < length) return malformed("A vector is cut off.");
+    visit(load<RowId>(bytes), row_kind, bytes);
+    at += length;
+  }
+  return Status::ok();
 }
 
 Result<DecodedChange> decode_change(std::span<const std::byte> bytes) {

@@ -5,6 +5,7 @@
 #ifndef PG_SEMANTIC_INDEX_CHANGE_H
 #define PG_SEMANTIC_INDEX_CHANGE_H
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -35,6 +36,15 @@ struct DecodedChange {
     return {floats.data() + row.vector_offset, dimensions};
   }
 };
+
+// Where a row's content hash and its vector begin in the bytes of a logged row.
+inline constexpr size_t kSpooledHashOffset = 8;
+inline constexpr size_t kSpooledVectorOffset = 32;
+
+// Calls visit(row, kind, its bytes) for the rows of a change that was decoded before, in place: an inserted row's
+// bytes are kSpooledVectorOffset and, with a vector, `dimensions` floats long; a deleted row has none (null).
+Status visit_rows(std::span<const std::byte> change, size_t dimensions,
+                  const std::function<void(RowId row, RowKind kind, const std::byte* bytes)>& visit);
 
 Result<DecodedChange> decode_change(std::span<const std::byte> bytes);
 

@@ -2,10 +2,13 @@
 #include "index/check.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <string_view>
 
+#include "index/bytes.h"
+#include "index/list_reader.h"
 #include "index/search.h"
-#include "index/two_means.h"
 
 namespace pg_semantic::index {
 namespace {
@@ -19,32 +22,27 @@ class Checker {
       : storage_(storage), view_(view), table_(*view.table), interrupted_(interrupted) {}
 
   Result<std::vector<std::string>> run() {
+    if (table_.catalog.options.building) return std::move(problems_);  // nothing of it means anything yet
     PG_SEMANTIC_RETURN_IF_ERROR(check_rows());
-    PG_SEMANTIC_RETURN_IF_ERROR(check_vectors());
-    if (!table_.catalog.options.building) {
-      PG_SEMANTIC_RETURN_IF_ERROR(check_locations());
-      PG_SEMANTIC_RETURN_IF_ERROR(check_blocks());
-      check_entries();
-    }
+    PG_SEMANTIC_RETURN_IF_ERROR(check_lists());
+    PG_SEMANTIC_RETURN_IF_ERROR(check_strays(Family::kCodes));
+    PG_SEMANTIC_RETURN_IF_ERROR(check_strays(Family::kVectors));
     return std::move(problems_);
   }
 
  private:
   struct Expected {
     RowId row = 0;
-    size_t code_hash = 0;
+    ContentHash hash{};
     ListId list = 0;
-    bool has_vector = false;
-    bool has_list = false;
     bool seen = false;
   };
 
   Status check_rows();
-  Status check_vectors();
-  Status check_locations();
-  Status check_blocks();
-  void check_block(ListId list, const BlockView& block);
-  void check_entries();
+  Status check_lists();
+  Status check_strays(Family family);
+  void check_block(const ListRef& list, const BlockView& codes, const VectorBlockView& vectors, ListCoder* coder,
+                   uint32_t* dead);
 
   void report(std::string problem) {
     if (problems_.size() < kMostProblems) problems_.push_back(std::move(problem));
@@ -66,26 +64,12 @@ class Checker {
     }
     return from_rocksdb(records->status());
   }
-  // Calls visit(expected row or null, row, value) for the families keyed by row.
-  template <typename Visit>
-  Status sweep_rows(Family family, Visit visit) {
-    return sweep(family, [&](std::string_view key, std::string_view value) {
-      Result<RowId> row = row_of_key(key);
-      if (!row) {
-        report(row.status().detail());
-        return;
-      }
-      visit(find(*row), "row " + std::to_string(*row), value);
-    });
-  }
-
   const Storage& storage_;
   const ReadView& view_;
   const ListTable& table_;
   const Interrupted& interrupted_;
   std::vector<std::string> problems_;
   std::vector<Expected> rows_;  // rows with a vector, ascending
-  std::unordered_map<ListId, uint64_t> entries_;
 };
 
 Status Checker::check_rows() {
@@ -97,7 +81,10 @@ Status Checker::check_rows() {
     if (!row || !record) {
       report(row ? record.status().detail() : row.status().detail());
     } else if (record->kind == RowKind::kVector) {
-      rows_.push_back({.row = *row});
+      rows_.push_back({.row = *row, .hash = record->hash, .list = record->list});
+      if (table_.find(record->list) == nullptr)
+        report("row " + std::to_string(*row) + " is said to be in list " + std::to_string(record->list) +
+               ", which is not there");
     }
   }));
   if (total != table_.catalog.rows)
@@ -108,90 +95,77 @@ Status Checker::check_rows() {
   return Status::ok();
 }
 
-Status Checker::check_vectors() {
-  const uint32_t dimensions = table_.catalog.options.dimensions;
-  std::vector<float> vector(dimensions);
-  std::vector<std::byte> code(table_.layout.code_size());
-  PG_SEMANTIC_RETURN_IF_ERROR(
-      sweep_rows(Family::kVectors, [&](Expected* expected, const std::string& name, std::string_view value) {
-        if (expected == nullptr) return report(name + " has a vector and no row record that says so");
-        if (value.size() != size_t{dimensions} * sizeof(float))
-          return report("the vector of " + name + " has " + std::to_string(value.size()) + " bytes");
-        std::memcpy(vector.data(), value.data(), value.size());
-        if (table_.catalog.options.metric == Metric::kCosine) normalise(vector.data(), dimensions);
-        table_.layout.encode(vector, code.data());
-        expected->code_hash = std::hash<std::string_view>()({reinterpret_cast<const char*>(code.data()), code.size()});
-        expected->has_vector = true;
-      }));
-  for (const Expected& expected : rows_) {
-    if (!expected.has_vector) report("row " + std::to_string(expected.row) + " has no vector");
-  }
-  return Status::ok();
-}
-
-Status Checker::check_locations() {
-  PG_SEMANTIC_RETURN_IF_ERROR(
-      sweep_rows(Family::kLocations, [&](Expected* expected, const std::string& name, std::string_view value) {
-        Result<uint32_t> list = decode_u32(value, "row's location");
-        if (!list) return report(name + ": " + list.status().detail());
-        if (expected == nullptr) return report(name + " has a location and no vector");
-        if (table_.find(*list) == nullptr)
-          return report(name + " is said to be in list " + std::to_string(*list) + ", which is not there");
-        expected->list = *list;
-        expected->has_list = true;
-      }));
-  for (const Expected& expected : rows_) {
-    if (!expected.has_list) report("row " + std::to_string(expected.row) + " has no location");
-  }
-  return Status::ok();
-}
-
-void Checker::check_block(ListId list, const BlockView& block) {
-  const size_t code_size = table_.layout.code_size();
-  for (uint32_t i = 0; i < block.count; ++i) {
-    const RowId row = block.row(i);
+void Checker::check_block(const ListRef& list, const BlockView& codes, const VectorBlockView& vectors, ListCoder* coder,
+                          uint32_t* dead) {
+  const CodecLayout& layout = table_.layout;
+  std::vector<float> vector(layout.dimensions());
+  std::vector<std::byte> code(layout.code_size());
+  for (uint32_t i = 0; i < codes.count; ++i) {
+    const RowId row = codes.row(i);
+    if (row == 0) {
+      ++*dead;
+      continue;
+    }
     const std::string name = "row " + std::to_string(row);
     Expected* expected = find(row);
     if (expected == nullptr) {
-      report(name + " is in list " + std::to_string(list) + " and has no row record");
+      report(name + " is in list " + std::to_string(list.id) + " and has no row record with a vector");
       continue;
     }
     if (expected->seen) report(name + " is in a list twice");
     expected->seen = true;
-    if (expected->has_list && expected->list != list)
-      report(name + " is in list " + std::to_string(list) + " instead of " + std::to_string(expected->list));
-    const std::string_view code(reinterpret_cast<const char*>(block.codes) + i * code_size, code_size);
-    if (expected->has_vector && std::hash<std::string_view>()(code) != expected->code_hash)
+    if (expected->list != list.id)
+      report(name + " is in list " + std::to_string(list.id) + " instead of " + std::to_string(expected->list));
+    const std::byte* stored = vectors.vectors + i * layout.vector_size();
+    if (load<VectorHeader>(stored).hash != expected->hash)
+      report("the vector of " + name + " is of another content than its record");
+    layout.decode_vector(stored, vector.data());
+    if (!std::all_of(vector.begin(), vector.end(), [](float value) { return std::isfinite(value); })) {
+      report("the vector of " + name + " is not finite");
+      continue;
+    }
+    coder->encode(vector.data(), code.data());
+    if (!std::equal(code.begin(), code.end(), codes.codes + i * layout.code_size()))
       report("the code of " + name + " is not that of its vector");
   }
 }
 
-Status Checker::check_blocks() {
-  return sweep(Family::kBlocks, [&](std::string_view key, std::string_view value) {
-    Result<ListId> id = list_of_key(key);
-    if (!id || key.size() != 16) return report("a posting block has a key of " + std::to_string(key.size()) + " bytes");
-    const uint32_t number = static_cast<uint32_t>(*row_of_key(key));  // the low half: the block
-    const std::string name = "block " + std::to_string(number) + " of list " + std::to_string(*id);
-    if (table_.find(*id) == nullptr) return report(name + " belongs to no list");
-    Result<BlockView> block = decode_block(value, table_.layout);
-    if (!block) return report(name + ": " + block.status().detail());
-    // Keys come in order, so the blocks before this one were counted and full.
-    if (entries_[*id] != uint64_t{number} * table_.layout.entries_per_block())
-      report(name + " follows " + std::to_string(entries_[*id]) + " entries");
-    entries_[*id] += block->count;
-    check_block(*id, *block);
-  });
-}
-
-void Checker::check_entries() {
+Status Checker::check_lists() {
+  ListReader reader(storage_, view_);
   for (const ListRef& list : table_.lists) {
-    if (entries_[list.id] != list.entries)
-      report("list " + std::to_string(list.id) + " has " + std::to_string(entries_[list.id]) +
-             " entries, its counter says " + std::to_string(list.entries));
+    if (is_interrupted(interrupted_)) return Status::cancelled();
+    ListCoder coder(table_.layout, table_.centroid(list));
+    uint32_t dead = 0;
+    for (uint32_t block = 0; block < list.sizes.blocks(); ++block) {
+      Result<BlockView> codes = reader.codes(list, block);
+      Result<VectorBlockView> vectors = reader.vectors(list, block);
+      for (const Status& status : {codes.status(), vectors.status()}) {
+        if (status.is_ok()) continue;
+        if (status.code() != StatusCode::kCorrupt) return status;
+        report(status.detail());
+      }
+      if (codes && vectors) check_block(list, *codes, *vectors, &coder, &dead);
+    }
+    if (dead != list.dead)
+      report("list " + std::to_string(list.id) + " has " + std::to_string(dead) + " dead entries, its record says " +
+             std::to_string(list.dead));
   }
   for (const Expected& expected : rows_) {
     if (!expected.seen) report("row " + std::to_string(expected.row) + " is in no list");
   }
+  return Status::ok();
+}
+
+// Blocks that no list has.
+Status Checker::check_strays(Family family) {
+  return sweep(family, [&](std::string_view key, std::string_view) {
+    Result<ListId> id = list_of_key(key);
+    if (!id || key.size() != 16) return report("a block has a key of " + std::to_string(key.size()) + " bytes");
+    const auto block = static_cast<uint32_t>(*row_of_key(key));  // the low half
+    const ListRef* list = table_.find(*id);
+    if (list == nullptr || block >= list->sizes.blocks())
+      report("block " + std::to_string(block) + " of list " + std::to_string(*id) + " belongs to no list");
+  });
 }
 
 }  // namespace

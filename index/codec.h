@@ -1,9 +1,15 @@
-// Codes: the compact form of a vector in a posting block.
+// How vectors are stored, and the codes that a first pass reads instead of them.
 //
-// No codec is trained: an 8-bit code has a scale and an offset of its own, a
-// half-precision code a scale of its own, so a code means the same in every
-// list and moves between lists as it is.  A code also carries a bound of its
-// error, with which the first pass knows what the second must look at.
+// No codec is trained.  A stored vector is written as its codec says: as floats
+// (f32), as half-precision floats (f16), or, under sq8 and bit, in 16-bit fixed
+// point with a scale of its own.  Distances are those of stored vectors.
+// Under sq8 and bit a first pass reads shorter codes: 8 bits or 1 bit
+// a dimension, with a bound of the error, so that it knows which vectors the
+// second pass must look at.
+//
+// 1-bit codes are RaBitQ's (arXiv 2405.12497): the signs of the rotated difference
+// of vector and centroid, with what an unbiased estimate of the distance takes.
+// They depend on the centroid: a vector that moves to another list is coded anew.
 //
 // Thread safety: immutable after construction.
 #ifndef PG_SEMANTIC_INDEX_CODEC_H
@@ -11,39 +17,94 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "index/engine.h"
 #include "index/kernels.h"
+#include "index/rotation.h"
 
 namespace pg_semantic::index {
+
+// A stored vector begins with this; its values follow (index/FORMAT.md, "Vectors").
+struct VectorHeader {
+  double scale = 1;  // of the values
+  float error = 0;   // at least the distance between the vector that was inserted and the stored one
+  uint32_t reserved = 0;
+  ContentHash hash{};
+};
+static_assert(sizeof(VectorHeader) == 32);
 
 class CodecLayout {
  public:
   CodecLayout() = default;
-  CodecLayout(Codec codec, uint32_t dimensions);
+  CodecLayout(Codec codec, Metric metric, uint32_t dimensions);
 
   [[nodiscard]] Codec codec() const { return codec_; }
+  [[nodiscard]] Metric metric() const { return metric_; }
   [[nodiscard]] uint32_t dimensions() const { return dimensions_; }
-  [[nodiscard]] size_t code_size() const { return code_size_; }  // bytes, a multiple of 8
-  // Entries of a full block: about 8 kB, because an append rewrites the last block.
+  [[nodiscard]] Element element() const { return element_; }
+  [[nodiscard]] size_t code_size() const { return code_size_; }      // bytes, a multiple of 8; 0: there are no codes
+  [[nodiscard]] size_t vector_size() const { return vector_size_; }  // bytes, a multiple of 8
+  // Entries of a full block: vectors of at most about 256 kB.
   [[nodiscard]] uint32_t entries_per_block() const { return entries_per_block_; }
-  [[nodiscard]] uint32_t blocks(uint64_t entries) const {
-    return static_cast<uint32_t>((entries + entries_per_block_ - 1) / entries_per_block_);
-  }
+  [[nodiscard]] const Rotation& rotation() const { return *rotation_; }  // kBit only
 
-  // `code` has code_size() bytes.
-  void encode(std::span<const float> vector, std::byte* code) const;
-  void decode(const std::byte* code, float* vector) const;
-
-  [[nodiscard]] ScanKernel squared_distance() const { return kernels().squared_distance[static_cast<int>(codec_)]; }
-  [[nodiscard]] ScanKernel inner_product() const { return kernels().inner_product[static_cast<int>(codec_)]; }
+  // `vector`: as it was inserted, finite; `stored` has vector_size() bytes.
+  void encode_vector(std::span<const float> vector, const ContentHash& hash, std::byte* stored) const;
+  // What lists and codes are made of: the stored vector, under cosine of length 1.
+  void decode_vector(const std::byte* stored, float* vector) const;
 
  private:
   Codec codec_ = Codec::kF32;
+  Metric metric_ = Metric::kCosine;
+  Element element_ = Element::kFloat32;
   uint32_t dimensions_ = 0;
   size_t code_size_ = 0;
+  size_t vector_size_ = 0;
   uint32_t entries_per_block_ = 1;
+  std::shared_ptr<const Rotation> rotation_;
+};
+
+// Makes the codes of one list.
+class ListCoder {
+ public:
+  // `centroid` may go away.
+  ListCoder(const CodecLayout& layout, const float* centroid);
+
+  // `vector`: from decode_vector(); `code` has code_size() bytes.
+  void encode(const float* vector, std::byte* code);
+
+ private:
+  void encode_bits(const float* vector, std::byte* code);
+  void encode_octets(const float* vector, std::byte* code) const;
+
+  const CodecLayout& layout_;
+  std::vector<float> centroid_;
+  std::vector<float> rotated_centroid_;  // kBit
+  std::vector<float> residual_;          // kBit
+};
+
+// A query against codes.  Estimates are of the squared Euclidean distance, under
+// cosine of vectors of length 1, or of the negative inner product: lower is nearer.
+class CodeQuery {
+ public:
+  // `query` as lists see it (of length 1 under cosine); it must live as long.
+  CodeQuery(const CodecLayout& layout, std::span<const float> query);
+
+  // Before estimate(): the list's centroid.
+  void set_list(const float* centroid);
+  // estimates[i] - errors[i] is not above the score of vector i, 1-bit codes with high probability.
+  void estimate(const std::byte* codes, size_t count, float* estimates, float* errors) const;
+
+ private:
+  const CodecLayout& layout_;
+  std::span<const float> query_;
+  double query_norm_ = 0;
+  QueryVector octet_query_;
+  std::vector<uint8_t> octets_;
+  BitQuery bit_query_;
 };
 
 // Relative rounding error of a float sum over so many products.

@@ -12,6 +12,7 @@
 #include "index/engine_impl.h"
 #include "index/measure.h"
 #include "index/search.h"
+#include "index/spool.h"
 
 // OpenBLAS has no header for this.
 extern "C" void openblas_set_num_threads(int threads);
@@ -25,8 +26,8 @@ Status make_directory(const std::string& path) {
           "could not create directory \"" + path + "\": " + std::strerror(errno)};
 }
 
-constexpr Family kContents[] = {Family::kLists,     Family::kCounts,  Family::kBlocks,      Family::kRows,
-                                Family::kLocations, Family::kVectors, Family::kCalibrations};
+constexpr Family kContents[] = {Family::kLists,   Family::kCounts, Family::kCodes,
+                                Family::kVectors, Family::kRows,   Family::kCalibrations};
 
 bool needs_calibration(const ListTable& table, const Tuning& tuning, uint64_t failed_at) {
   const uint64_t vectors = table.catalog.vectors;
@@ -104,7 +105,10 @@ Status EngineImpl::load_generations() {
     if (!id) return id.status();
     generations_.emplace(*id, std::make_shared<Generation>(*id));
   }
-  return from_rocksdb(catalog->status());
+  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(catalog->status()));
+  Spool::remove_orphans(options_.path, [this](GenerationId id) { return generations_.contains(id); });
+  storage_->remove_unfinished_files();
+  return Status::ok();
 }
 
 Result<std::shared_ptr<Generation>> EngineImpl::find(GenerationId generation) const {
@@ -155,6 +159,8 @@ Status EngineImpl::drop(GenerationId id) {
       return status;
     }
     generation->publish(nullptr);
+    generation->spool.reset();
+    Spool::remove(options_.path, id);
   }
   {
     const std::unique_lock lock(generations_mutex_);
@@ -182,7 +188,7 @@ Status EngineImpl::apply(std::span<const std::byte> change, bool sync) {
       case ChangeKind::kDeleteRows: {
         Result<std::shared_ptr<Generation>> generation = find(decoded->generation);
         if (!generation) return generation.status();
-        PG_SEMANTIC_RETURN_IF_ERROR(write_rows(*storage_, tuning_, generation->get(), *decoded));
+        PG_SEMANTIC_RETURN_IF_ERROR(write_rows(*storage_, tuning_, generation->get(), *decoded, change));
         schedule_maintenance(*generation);
         break;
       }
@@ -205,7 +211,7 @@ void EngineImpl::schedule_maintenance(const std::shared_ptr<Generation>& generat
       Result<ReadView> view = read_view(*storage_, *generation);
       if (!view || !needs_calibration(*view->table, tuning_, 0)) return;
       const Interrupted stop = [&] { return interrupted() || generation->dropped.load(); };
-      Result<Calibration> calibration = calibrate(*storage_, *view, tuning_, nullptr, stop);
+      Result<Calibration> calibration = calibrate(*storage_, *view, tuning_, 1, nullptr, stop);
       if (calibration && store_calibration(*storage_, generation.get(), *calibration).is_ok()) return;
       const std::lock_guard lock(generation->writer);
       generation->calibration_failed_at = view->table->catalog.vectors;
@@ -238,6 +244,16 @@ Result<SearchResult> EngineImpl::search(const SearchRequest& request, const Inte
     Result<ReadView> view = view_of(request.generation);
     if (!view) return view.status();
     return search_view(*storage_, *view, tuning_, request, interrupted);
+  });
+}
+
+Result<std::vector<SearchHit>> EngineImpl::score_rows(GenerationId generation, std::span<const float> query,
+                                                      std::span<const RowId> rows,
+                                                      const Interrupted& interrupted) const {
+  return guarded([&]() -> Result<std::vector<SearchHit>> {
+    Result<ReadView> view = view_of(generation);
+    if (!view) return view.status();
+    return score_rows_of_view(*storage_, *view, query, rows, interrupted);
   });
 }
 
@@ -277,7 +293,7 @@ Result<float> EngineImpl::measure_recall(GenerationId generation, uint32_t k, ui
   return guarded([&]() -> Result<float> {
     Result<ReadView> view = view_of(generation);
     if (!view) return view.status();
-    return measure_recall_of_view(*storage_, *view, tuning_, k, samples, recall, interrupted);
+    return measure_recall_of_view(*storage_, *view, tuning_, k, samples, recall, options_.threads, interrupted);
   });
 }
 

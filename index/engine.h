@@ -42,7 +42,7 @@ enum class RowKind : uint8_t {
 
 // Values are on disk and on the wire.
 enum class Metric : uint8_t { kCosine = 0, kL2 = 1, kInnerProduct = 2 };
-enum class Codec : uint8_t { kF32 = 0, kF16 = 1, kSq8 = 2 };
+enum class Codec : uint8_t { kF32 = 0, kF16 = 1, kSq8 = 2, kBit = 3 };
 
 inline constexpr uint32_t kMaxDimensions = 16000;
 
@@ -51,7 +51,7 @@ struct GenerationOptions {
   uint32_t index_oid = 0;
   uint32_t dimensions = 0;  // 0: taken from the first vector
   Metric metric = Metric::kCosine;
-  Codec codec = Codec::kSq8;
+  Codec codec = Codec::kBit;
   bool building = false;  // rows are only collected until finish_build()
 };
 
@@ -80,11 +80,12 @@ struct SearchRequest {
   uint32_t max_candidates = 0;  // cap on the exact second pass; 0: choose
 };
 
-// `distance` is computed in double from the stored full-precision vectors:
+// `distance` is computed in double from the stored vector (index/codec.h):
 // cosine 1 - cos; L2 the Euclidean distance; inner product its negative.
 struct SearchHit {
   RowId row = 0;
   double distance = 0;
+  double error = 0;  // at least the difference from the distance to the vector that was inserted
   RowKind kind = RowKind::kVector;
   ContentHash hash{};
 };
@@ -143,10 +144,16 @@ class Engine {
   virtual Status apply(std::span<const std::byte> change, bool sync) = 0;
   virtual Status sync() = 0;
 
-  // Turns collected rows into lists: sample, k-means, assign, write, calibrate.
+  // Turns collected rows into lists: sample, k-means, assign, write, calibrate.  Until then a generation that is
+  // `building` seems to have no rows.
   virtual Status finish_build(GenerationId generation, BuildProgress* progress, const Interrupted& interrupted) = 0;
 
   virtual Result<SearchResult> search(const SearchRequest& request, const Interrupted& interrupted) const = 0;
+
+  // Those of `rows` that the generation has, in their order: exact distances, whatever `recall` is.
+  virtual Result<std::vector<SearchHit>> score_rows(GenerationId generation, std::span<const float> query,
+                                                    std::span<const RowId> rows,
+                                                    const Interrupted& interrupted) const = 0;
 
   // Rows after `after` (0: from the start; row 0 is never used), ascending, at
   // most `limit`; fewer than limit: that was all.

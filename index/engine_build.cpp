@@ -1,12 +1,16 @@
-// Building lists over rows that were collected: sample, cluster, assign and
-// write, split what is too long, then catch up with what changed meanwhile.
+// Building lists over rows that were collected: sample, cluster, assign, write
+// sorted files and hand them to RocksDB, then catch up with what came meanwhile.
 //
-// The lists are private to the build until its last batch turns `building` off:
-// writers only touch row records and vectors and note the rows, so nobody waits
-// for a build.  A build that was cut off leaves lists without meaning, which the
-// next build, or the drop, deletes.
-#include <algorithm>
+// Collected changes are read where they lie, in the mapped spool; what is kept in
+// memory is a few words for each row, the sample and the centroids.  Nothing that
+// a build writes means anything before its last batch, which turns `building` off.
+#include <rocksdb/sst_file_writer.h>
 
+#include <algorithm>
+#include <random>
+
+#include "index/bytes.h"
+#include "index/change.h"
 #include "index/clustering.h"
 #include "index/engine_impl.h"
 #include "index/measure.h"
@@ -16,13 +20,13 @@
 namespace pg_semantic::index {
 namespace {
 
-constexpr size_t kVectorsAtOnce = 4096;
-constexpr size_t kBatchBytes = 4 << 20;
+constexpr size_t kVectorsAtOnce = 1024;
 constexpr uint64_t kLeastSampleBytes = 64ull << 20;
-constexpr size_t kSamplesPerList = 48;      // FAISS asks for 39 or more
+constexpr uint64_t kSortedFileBytes = 64ull << 20;
+constexpr size_t kSamplesPerList = 64;
 constexpr size_t kLeastSamplesPerList = 8;  // fewer lists rather than worse ones
-constexpr Family kListFamilies[] = {Family::kLists, Family::kCounts, Family::kBlocks, Family::kLocations,
-                                    Family::kCalibrations};
+constexpr Family kBuiltFamilies[] = {Family::kLists,   Family::kCounts, Family::kCodes,
+                                     Family::kVectors, Family::kRows,   Family::kCalibrations};
 
 void start_phase(BuildProgress* progress, BuildPhase phase, uint64_t total) {
   if (progress == nullptr) return;
@@ -31,29 +35,46 @@ void start_phase(BuildProgress* progress, BuildPhase phase, uint64_t total) {
   progress->phase = static_cast<uint32_t>(phase);
 }
 
-// Rows changed while the build ran are noted for as long as this lives.
-class ChangeLog {
+// Writes ascending keys of one family to sorted files.
+class SortedFileWriter {
  public:
-  explicit ChangeLog(Generation* generation) : generation_(*generation) {}
-  ~ChangeLog() {
-    const std::lock_guard lock(generation_.writer);
-    end();
-  }
-  ChangeLog(const ChangeLog&) = delete;
-  ChangeLog& operator=(const ChangeLog&) = delete;
+  SortedFileWriter(const Storage& storage, GenerationId generation, Family family, size_t first_number)
+      : storage_(storage), generation_(generation), family_(family), number_(first_number) {}
 
-  // Both under the writer mutex.
-  void begin() {
-    generation_.changed_in_build.clear();
-    generation_.build_running = true;
+  Status put(const std::string& key, std::string_view value) {
+    if (writer_ && writer_->FileSize() >= kSortedFileBytes) PG_SEMANTIC_RETURN_IF_ERROR(finish());
+    if (!writer_) {
+      rocksdb::ColumnFamilyHandle* handle = storage_.family(family_);
+      writer_ =
+          std::make_unique<rocksdb::SstFileWriter>(rocksdb::EnvOptions(), storage_.db()->GetOptions(handle), handle);
+      paths_.push_back(storage_.unfinished_file(generation_, family_, number_++));
+      PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(writer_->Open(paths_.back())));
+    }
+    return from_rocksdb(writer_->Put(key, rocksdb::Slice(value.data(), value.size())));
   }
-  void end() {
-    generation_.build_running = false;
-    generation_.changed_in_build.clear();
+  Status finish() {
+    if (!writer_) return Status::ok();
+    const rocksdb::Status status = writer_->Finish();
+    writer_.reset();
+    return from_rocksdb(status);
   }
+  [[nodiscard]] const std::vector<std::string>& paths() const { return paths_; }
 
  private:
-  Generation& generation_;
+  const Storage& storage_;
+  GenerationId generation_;
+  Family family_;
+  size_t number_;
+  std::unique_ptr<rocksdb::SstFileWriter> writer_;
+  std::vector<std::string> paths_;
+};
+
+// A row as the spool has it.
+struct Collected {
+  RowId row = 0;
+  const std::byte* bytes = nullptr;  // of the row in its change; null: deleted
+  RowKind kind = RowKind::kVector;
+  ListId list = 0;
 };
 
 class Builder {
@@ -62,74 +83,76 @@ class Builder {
       : storage_(context.storage),
         tuning_(context.tuning),
         options_(context.options),
+        threads_(std::clamp<uint32_t>(context.options.threads, 1, 64)),
         generation_(*generation),
         progress_(progress),
         interrupted_(interrupted) {}
+  ~Builder() { storage_.remove_unfinished_files_of(generation_.id()); }
 
   Status run();
 
  private:
-  // Entries of a list that do not fill a block yet.
-  struct Tail {
-    std::vector<RowId> rows;
-    std::vector<std::byte> codes;
-    uint32_t full_blocks = 0;
-  };
-
-  Result<bool> begin(ChangeLog* log);
+  Result<bool> begin();
+  Status read_spool();
   Status train();
   Status assign_all();
-  Status assign_chunk(const Assigner& assigner, const std::vector<RowId>& rows, const std::vector<float>& vectors);
-  Status write_block(ListId list, Tail* tail);
-  Status write_tails();
   Status split_long_lists();
-  Status finish(ChangeLog* log);
-  Status catch_up(ListEditor* editor, rocksdb::WriteBatch* batch);
+  Status write_lists();
+  Status write_list(ListId list, std::span<const uint32_t> members, SortedFileWriter* codes, SortedFileWriter* vectors,
+                    ListRef* ref);
+  Status write_rows();
+  Status finish();
   Status measure();
-  Status flush_batch(size_t least_bytes);
 
-  void normalise_all(std::vector<float>* vectors) const {
-    if (draft_->catalog.options.metric != Metric::kCosine) return;
-    const size_t dimensions = draft_->layout.dimensions();
-    for (size_t at = 0; at < vectors->size(); at += dimensions) normalise(vectors->data() + at, dimensions);
-  }
-  Status put(Family family, const std::string& key, const rocksdb::Slice& value) {
-    return from_rocksdb(batch_.Put(storage_.family(family), key, value));
+  [[nodiscard]] bool interrupted() const { return is_interrupted(interrupted_); }
+  // The vectors of these rows, of length 1 under cosine.
+  void gather(std::span<const uint32_t> rows, float* out) const;
+  [[nodiscard]] std::vector<std::vector<uint32_t>> members_of_lists() const;
+  // Runs work(part) on all threads; the first error of one is returned.
+  template <typename Work>
+  Status on_all_threads(const Work& work) const {
+    std::vector<Status> statuses(threads_);
+    in_parallel(threads_, [&](size_t part) { statuses[part] = work(part); });
+    for (const Status& status : statuses) PG_SEMANTIC_RETURN_IF_ERROR(status);
+    return Status::ok();
   }
 
   const Storage& storage_;
   const Tuning& tuning_;
   const EngineOptions& options_;
+  const size_t threads_;
   Generation& generation_;
   BuildProgress* progress_;
   const Interrupted& interrupted_;
 
-  ReadView view_;                     // what is built; later changes are caught up with
+  std::unique_ptr<Spool::Mapping> spool_;
   std::shared_ptr<ListTable> draft_;  // the table to be published
-  std::vector<float> centroids_;      // [lists][dimensions]; a list's number is its row
-  std::vector<Tail> tails_;
-  Unsplittable unsplittable_;
-  rocksdb::WriteBatch batch_;
+  size_t dimensions_ = 0;
+  std::vector<Collected> rows_;    // ascending
+  std::vector<uint32_t> vectors_;  // positions in rows_ of those with a vector
+  std::vector<float> centroids_;   // [lists][dimensions]; a list's number is its row
+  std::vector<Storage::SortedFiles> files_;
+  Unsplittable generation_unsplittable_;
 };
 
 Status Builder::run() {
-  ChangeLog log(&generation_);
-  Result<bool> needed = begin(&log);
+  Result<bool> needed = begin();
   if (!needed) return needed.status();
   if (!*needed) return Status::ok();
-  if (view_.table->catalog.vectors > 0) {
+  PG_SEMANTIC_RETURN_IF_ERROR(read_spool());
+  if (!vectors_.empty()) {
     PG_SEMANTIC_RETURN_IF_ERROR(train());
     PG_SEMANTIC_RETURN_IF_ERROR(assign_all());
-    PG_SEMANTIC_RETURN_IF_ERROR(write_tails());
     PG_SEMANTIC_RETURN_IF_ERROR(split_long_lists());
+    PG_SEMANTIC_RETURN_IF_ERROR(write_lists());
   }
-  view_.snapshot.reset();
-  PG_SEMANTIC_RETURN_IF_ERROR(finish(&log));
+  PG_SEMANTIC_RETURN_IF_ERROR(write_rows());
+  PG_SEMANTIC_RETURN_IF_ERROR(finish());
   return measure();
 }
 
 // False: it is built already.
-Result<bool> Builder::begin(ChangeLog* log) {
+Result<bool> Builder::begin() {
   const std::lock_guard lock(generation_.writer);
   if (generation_.dropped)
     return Status(StatusCode::kNotFound, "semantic index has no data",
@@ -137,212 +160,298 @@ Result<bool> Builder::begin(ChangeLog* log) {
   Result<std::shared_ptr<const ListTable>> current = table_for_writing(storage_, generation_);
   if (!current) return current.status();
   if (!(*current)->catalog.options.building) return false;
-  if (storage_.has_contents(generation_.id(), kListFamilies)) {
-    PG_SEMANTIC_RETURN_IF_ERROR(storage_.delete_contents(&batch_, generation_.id(), kListFamilies));
-    PG_SEMANTIC_RETURN_IF_ERROR(flush_batch(0));
+  if (storage_.has_contents(generation_.id(), kBuiltFamilies)) {
+    rocksdb::WriteBatch batch;
+    PG_SEMANTIC_RETURN_IF_ERROR(storage_.delete_contents(&batch, generation_.id(), kBuiltFamilies));
+    PG_SEMANTIC_RETURN_IF_ERROR(storage_.write(&batch));
   }
-  log->begin();
-  view_ = {generation_.id(), *current, std::make_shared<const Snapshot>(storage_)};
+  if (!generation_.spool) {
+    Result<std::unique_ptr<Spool>> spool = Spool::open(storage_.directory(), generation_.id());
+    if (!spool) return spool.status();
+    generation_.spool = std::move(*spool);
+  }
+  Result<std::unique_ptr<Spool::Mapping>> mapping = generation_.spool->map();
+  if (!mapping) return mapping.status();
+  spool_ = std::move(*mapping);
   draft_ = std::make_shared<ListTable>(**current);
+  dimensions_ = draft_->catalog.options.dimensions;
+  if (dimensions_ > 0 && !draft_->store) {
+    draft_->layout =
+        CodecLayout(draft_->catalog.options.codec, draft_->catalog.options.metric, static_cast<uint32_t>(dimensions_));
+    draft_->store = std::make_shared<CentroidStore>(static_cast<uint32_t>(dimensions_));
+  }
   return true;
 }
 
+Status Builder::read_spool() {
+  start_phase(progress_, BuildPhase::kSampling, 0);
+  const Metric metric = draft_->catalog.options.metric;
+  std::vector<float> vector(dimensions_);
+  PG_SEMANTIC_RETURN_IF_ERROR(spool_->for_each(0, [&](std::span<const std::byte> change) -> Status {
+    if (interrupted()) return Status::cancelled();
+    return visit_rows(change, dimensions_, [&](RowId row, RowKind kind, const std::byte* bytes) {
+      if (kind == RowKind::kVector && metric == Metric::kCosine) {
+        std::memcpy(vector.data(), bytes + kSpooledVectorOffset, dimensions_ * sizeof(float));
+        kind = kind_of(kind, metric, vector);
+      }
+      rows_.push_back({row, bytes, kind, 0});
+    });
+  }));
+  const auto before = [](const Collected& a, const Collected& b) { return a.row < b.row; };
+  if (!std::is_sorted(rows_.begin(), rows_.end(), before)) std::stable_sort(rows_.begin(), rows_.end(), before);
+  // Of several changes of a row the last holds.
+  size_t kept = 0;
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    if (i + 1 < rows_.size() && rows_[i + 1].row == rows_[i].row) continue;
+    if (rows_[i].bytes != nullptr) rows_[kept++] = rows_[i];
+  }
+  rows_.resize(kept);
+  if (rows_.size() > UINT32_MAX) return {StatusCode::kUnsupported, "too many rows for a semantic index"};
+  for (uint32_t i = 0; i < rows_.size(); ++i) {
+    if (rows_[i].kind == RowKind::kVector) vectors_.push_back(i);
+  }
+  return Status::ok();
+}
+
+void Builder::gather(std::span<const uint32_t> rows, float* out) const {
+  const bool spherical = draft_->catalog.options.metric == Metric::kCosine;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    float* vector = out + i * dimensions_;
+    std::memcpy(vector, rows_[rows[i]].bytes + kSpooledVectorOffset, dimensions_ * sizeof(float));
+    if (spherical) normalise(vector, dimensions_);
+  }
+}
+
 Status Builder::train() {
-  start_phase(progress_, BuildPhase::kSampling, view_.table->catalog.rows);
-  const uint64_t vectors = view_.table->catalog.vectors;
-  const size_t dimensions = draft_->layout.dimensions();
-  const uint64_t most = std::max(options_.memory_bytes, kLeastSampleBytes) / (dimensions * sizeof(float));
-  const uint32_t limit = list_limit_for(tuning_, draft_->layout.code_size());
-  uint64_t lists = std::max<uint64_t>(vectors / std::min(tuning_.built_list_entries, limit / 2), 1);
-  const uint64_t sample_size = std::min({vectors, most, lists * kSamplesPerList});
+  const uint64_t most = std::max(options_.memory_bytes, kLeastSampleBytes) / (dimensions_ * sizeof(float));
+  const uint32_t limit = list_limit_for(tuning_, draft_->layout.vector_size());
+  uint64_t lists = std::max<uint64_t>(vectors_.size() / std::min(tuning_.built_list_entries, limit / 2), 1);
+  const uint64_t sample_size = std::min<uint64_t>({vectors_.size(), most, lists * kSamplesPerList});
   lists = std::max<uint64_t>(std::min(lists, sample_size / kLeastSamplesPerList), 1);
-  Result<SampledVectors> sample = sample_vectors(storage_, view_, sample_size, 20240229, interrupted_);
-  if (!sample) return sample.status();
-  normalise_all(&sample->vectors);
+  std::vector<uint32_t> chosen;
+  chosen.reserve(sample_size);
+  std::mt19937_64 random(20240229);
+  // Each equally likely, in their order (Knuth, volume 2, algorithm 3.4.2 S).
+  for (size_t i = 0; i < vectors_.size() && chosen.size() < sample_size; ++i) {
+    if (random() % (vectors_.size() - i) < sample_size - chosen.size()) chosen.push_back(vectors_[i]);
+  }
+  std::vector<float> sample(chosen.size() * dimensions_);
+  gather(chosen, sample.data());
 
   start_phase(progress_, BuildPhase::kClustering, 0);
-  Result<std::vector<float>> centroids = train_centroids(
-      &sample->vectors, dimensions, lists, draft_->catalog.options.metric == Metric::kCosine, progress_, interrupted_);
+  const bool spherical = draft_->catalog.options.metric == Metric::kCosine;
+  Result<std::vector<float>> centroids =
+      train_centroids(&sample, dimensions_, lists, spherical, threads_, progress_, interrupted_);
   if (!centroids) return centroids.status();
   centroids_ = std::move(*centroids);
-  const size_t count = centroids_.size() / dimensions;
-  tails_.resize(count);
-  if (count > tuning_.graph_lists) {
-    draft_->graph = std::make_shared<CentroidGraph>(static_cast<uint32_t>(dimensions));
-    constexpr size_t kCentroidsAtOnce = 512;
-    std::vector<ListId> numbers;
-    for (size_t first = 0; first < count; first += kCentroidsAtOnce) {
-      if (is_interrupted(interrupted_)) return Status::cancelled();
-      numbers.clear();
-      for (size_t i = first; i < std::min(first + kCentroidsAtOnce, count); ++i)
-        numbers.push_back(static_cast<ListId>(i));
-      draft_->graph->add(numbers, centroids_.data() + first * dimensions);
-    }
-  }
   return Status::ok();
 }
 
 Status Builder::assign_all() {
-  start_phase(progress_, BuildPhase::kAssigning, view_.table->catalog.vectors);
-  const size_t dimensions = draft_->layout.dimensions();
-  const Assigner assigner(centroids_, dimensions, draft_->graph);
-  const std::string prefix = generation_key(generation_.id());
-  std::vector<RowId> rows;
-  std::vector<float> vectors;
-  auto stored = storage_.iterate(Family::kVectors, view_.at(), Reading::kSweep);
-  for (stored->Seek(prefix); stored->Valid() && stored->key().starts_with(prefix); stored->Next()) {
-    Result<RowId> row = row_of_key(view(stored->key()));
-    if (!row) return row.status();
-    PG_SEMANTIC_RETURN_IF_ERROR(check_vector(view(stored->value()), draft_->layout.dimensions()));
-    rows.push_back(*row);
-    vectors.resize(rows.size() * dimensions);
-    std::memcpy(vectors.data() + (rows.size() - 1) * dimensions, stored->value().data(), stored->value().size());
-    if (rows.size() < kVectorsAtOnce) continue;
-    normalise_all(&vectors);
-    PG_SEMANTIC_RETURN_IF_ERROR(assign_chunk(assigner, rows, vectors));
-    rows.clear();
-    if (is_interrupted(interrupted_)) return Status::cancelled();
-  }
-  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(stored->status()));
-  vectors.resize(rows.size() * dimensions);
-  normalise_all(&vectors);
-  return assign_chunk(assigner, rows, vectors);
-}
-
-Status Builder::assign_chunk(const Assigner& assigner, const std::vector<RowId>& rows,
-                             const std::vector<float>& vectors) {
-  const CodecLayout& layout = draft_->layout;
-  const std::vector<uint32_t> lists = assigner.assign(vectors);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    Tail& tail = tails_[lists[i]];
-    tail.rows.push_back(rows[i]);
-    tail.codes.resize(tail.rows.size() * layout.code_size());
-    layout.encode({vectors.data() + i * layout.dimensions(), layout.dimensions()},
-                  tail.codes.data() + (tail.rows.size() - 1) * layout.code_size());
-    PG_SEMANTIC_RETURN_IF_ERROR(put(Family::kLocations, row_key(generation_.id(), rows[i]), encode_u32(lists[i])));
-    if (tail.rows.size() == layout.entries_per_block()) PG_SEMANTIC_RETURN_IF_ERROR(write_block(lists[i], &tail));
-  }
-  if (progress_ != nullptr) progress_->done += rows.size();
-  return flush_batch(kBatchBytes);
-}
-
-Status Builder::write_block(ListId list, Tail* tail) {
-  PG_SEMANTIC_RETURN_IF_ERROR(put(Family::kBlocks, block_key(generation_.id(), list, tail->full_blocks),
-                                  encode_block(tail->rows.data(), tail->codes.data(),
-                                               static_cast<uint32_t>(tail->rows.size()), draft_->layout.code_size())));
-  if (tail->rows.size() == draft_->layout.entries_per_block()) {
-    ++tail->full_blocks;
-    tail->rows.clear();
-    tail->codes.clear();
-  }
-  return Status::ok();
-}
-
-Status Builder::write_tails() {
-  start_phase(progress_, BuildPhase::kWriting, tails_.size());
-  const CodecLayout& layout = draft_->layout;
-  draft_->catalog.next_list = static_cast<ListId>(tails_.size());
-  for (ListId list = 0; list < tails_.size(); ++list) {
-    Tail& tail = tails_[list];
-    const uint32_t entries = tail.full_blocks * layout.entries_per_block() + static_cast<uint32_t>(tail.rows.size());
-    if (!tail.rows.empty()) PG_SEMANTIC_RETURN_IF_ERROR(write_block(list, &tail));
-    if (entries > 0) {
-      const float* centroid = centroids_.data() + size_t{list} * layout.dimensions();
-      const std::string key = list_key(generation_.id(), list);
-      PG_SEMANTIC_RETURN_IF_ERROR(
-          put(Family::kLists, key,
-              rocksdb::Slice(reinterpret_cast<const char*>(centroid), layout.dimensions() * sizeof(float))));
-      PG_SEMANTIC_RETURN_IF_ERROR(put(Family::kCounts, key, encode_u32(entries)));
-      draft_->lists.push_back({list, entries, draft_->store->append(centroid)});
+  start_phase(progress_, BuildPhase::kAssigning, vectors_.size());
+  const NearestCentroids nearest(centroids_, dimensions_);
+  return on_all_threads([&](size_t part) -> Status {
+    std::vector<float> vectors(kVectorsAtOnce * dimensions_);
+    std::vector<uint32_t> lists(kVectorsAtOnce);
+    const size_t last = vectors_.size() * (part + 1) / threads_;
+    for (size_t first = vectors_.size() * part / threads_; first < last; first += kVectorsAtOnce) {
+      if (interrupted()) return Status::cancelled();
+      const size_t count = std::min(kVectorsAtOnce, last - first);
+      gather({vectors_.data() + first, count}, vectors.data());
+      nearest.assign(vectors.data(), count, lists.data());
+      for (size_t i = 0; i < count; ++i) rows_[vectors_[first + i]].list = lists[i];
+      if (progress_ != nullptr) progress_->done += count;
     }
-    PG_SEMANTIC_RETURN_IF_ERROR(flush_batch(kBatchBytes));
-    if (progress_ != nullptr) ++progress_->done;
-  }
-  tails_ = {};
-  return flush_batch(0);
+    return Status::ok();
+  });
+}
+
+std::vector<std::vector<uint32_t>> Builder::members_of_lists() const {
+  std::vector<std::vector<uint32_t>> members(centroids_.size() / dimensions_);
+  for (const uint32_t i : vectors_) members[rows_[i].list].push_back(i);
+  return members;
 }
 
 Status Builder::split_long_lists() {
-  const uint32_t limit = list_limit_for(tuning_, draft_->layout.code_size());
-  std::vector<ListId> too_long;
-  for (const ListRef& list : draft_->lists) {
-    if (list.entries > limit) too_long.push_back(list.id);
-  }
-  for (const ListId list : too_long) {
-    if (is_interrupted(interrupted_)) return Status::cancelled();
-    if (draft_->find(list) == nullptr) continue;  // a neighbour's split took it along
-    ListEditor editor(storage_, generation_.id(), draft_.get(), tuning_, &unsplittable_);
-    PG_SEMANTIC_RETURN_IF_ERROR(editor.touch(list));
-    PG_SEMANTIC_RETURN_IF_ERROR(editor.balance());
-    PG_SEMANTIC_RETURN_IF_ERROR(editor.write(&batch_));
-    if (draft_->graph) editor.extend_graph();
-    PG_SEMANTIC_RETURN_IF_ERROR(flush_batch(0));
-  }
-  return Status::ok();
-}
-
-// Rows inserted, replaced or deleted since begin(): out of the list the build put
-// them in, and into the one where they belong now.
-Status Builder::catch_up(ListEditor* editor, rocksdb::WriteBatch* batch) {
-  for (const RowId row : generation_.changed_in_build) {
-    const std::string key = row_key(generation_.id(), row);
-    rocksdb::PinnableSlice location, record, stored;
-    Result<bool> found = storage_.get(Family::kLocations, key, nullptr, &location);
-    if (!found) return found.status();
-    if (*found) {
-      Result<uint32_t> list = decode_u32(view(location), "row's location");
-      if (!list) return list.status();
-      PG_SEMANTIC_RETURN_IF_ERROR(editor->remove(*list, row));
-      PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch->Delete(storage_.family(Family::kLocations), key)));
+  const uint32_t limit = list_limit_for(tuning_, draft_->layout.vector_size());
+  const bool spherical = draft_->catalog.options.metric == Metric::kCosine;
+  std::vector<std::vector<uint32_t>> members = members_of_lists();
+  std::vector<float> vectors;
+  for (size_t list = 0; list < members.size(); ++list) {
+    while (members[list].size() > limit) {
+      if (interrupted()) return Status::cancelled();
+      vectors.resize(members[list].size() * dimensions_);
+      gather(members[list], vectors.data());
+      TwoMeans halves;
+      if (!two_means(vectors, dimensions_, spherical, list, &halves)) {
+        generation_unsplittable_[static_cast<ListId>(list)] = static_cast<uint32_t>(members[list].size());
+        break;
+      }
+      const auto created = static_cast<ListId>(members.size());
+      std::vector<uint32_t> sides[2];
+      for (size_t i = 0; i < members[list].size(); ++i) sides[halves.side[i]].push_back(members[list][i]);
+      for (const uint32_t row : sides[1]) rows_[row].list = created;
+      std::copy(halves.centroids[0].begin(), halves.centroids[0].end(),
+                centroids_.begin() + static_cast<std::ptrdiff_t>(list * dimensions_));
+      centroids_.insert(centroids_.end(), halves.centroids[1].begin(), halves.centroids[1].end());
+      members[list] = std::move(sides[0]);
+      members.push_back(std::move(sides[1]));
     }
-    found = storage_.get(Family::kVectors, key, nullptr, &stored);
-    if (!found) return found.status();
-    if (!*found) continue;
-    PG_SEMANTIC_RETURN_IF_ERROR(check_vector(view(stored), draft_->layout.dimensions()));
-    std::vector<float> vector(draft_->layout.dimensions());
-    std::memcpy(vector.data(), stored.data(), stored.size());
-    normalise_all(&vector);
-    std::vector<std::byte> code(draft_->layout.code_size());
-    draft_->layout.encode(vector, code.data());
-    const ListId list = draft_->lists.empty()
-                            ? editor->create(vector.data())
-                            : draft_->lists[nearest_lists(*draft_, vector.data(), 1, Order::kDistance).front()].id;
-    PG_SEMANTIC_RETURN_IF_ERROR(editor->append(list, row, code.data()));
   }
   return Status::ok();
 }
 
-Status Builder::finish(ChangeLog* log) {
+Status Builder::write_list(ListId list, std::span<const uint32_t> members, SortedFileWriter* codes,
+                           SortedFileWriter* vectors, ListRef* ref) {
+  const CodecLayout& layout = draft_->layout;
+  ListCoder coder(layout, centroids_.data() + size_t{list} * dimensions_);
+  ref->sizes.append(members.size(), layout.entries_per_block());
+  ref->entries = static_cast<uint32_t>(members.size());
+  std::vector<float> vector(dimensions_);
+  std::vector<RowId> rows;
+  std::vector<std::byte> code_bytes, vector_bytes;
+  size_t next = 0;
+  for (uint32_t block = 0; block < ref->sizes.blocks(); ++block) {
+    const uint32_t count = ref->sizes.of_block(block, layout.entries_per_block());
+    rows.resize(count);
+    code_bytes.resize(count * layout.code_size());
+    vector_bytes.resize(count * layout.vector_size());
+    for (uint32_t i = 0; i < count; ++i) {
+      const Collected& row = rows_[members[next++]];
+      rows[i] = row.row;
+      std::byte* stored = vector_bytes.data() + i * layout.vector_size();
+      std::memcpy(vector.data(), row.bytes + kSpooledVectorOffset, dimensions_ * sizeof(float));
+      layout.encode_vector(vector, load<ContentHash>(row.bytes + kSpooledHashOffset), stored);
+      if (layout.code_size() == 0) continue;
+      layout.decode_vector(stored, vector.data());
+      coder.encode(vector.data(), code_bytes.data() + i * layout.code_size());
+    }
+    const std::string key = block_key(generation_.id(), list, block);
+    PG_SEMANTIC_RETURN_IF_ERROR(
+        codes->put(key, encode_block(rows.data(), code_bytes.data(), count, layout.code_size())));
+    PG_SEMANTIC_RETURN_IF_ERROR(
+        vectors->put(key, encode_vector_block(vector_bytes.data(), count, layout.vector_size())));
+  }
+  return Status::ok();
+}
+
+Status Builder::write_lists() {
+  start_phase(progress_, BuildPhase::kWriting, vectors_.size());
+  const std::vector<std::vector<uint32_t>> members = members_of_lists();
+  const auto lists = static_cast<ListId>(members.size());
+  std::vector<ListRef> refs(lists);
+  // Each thread takes neighbouring lists of about as many vectors: keys of its files are apart from others'.
+  std::vector<ListId> cuts = {0};
+  size_t seen = 0;
+  for (ListId list = 0; list < lists; ++list) {
+    if (seen >= vectors_.size() * cuts.size() / threads_ && cuts.size() < threads_) cuts.push_back(list);
+    seen += members[list].size();
+  }
+  while (cuts.size() <= threads_) cuts.push_back(lists);
+  std::vector<SortedFileWriter> codes, vectors;
+  for (size_t part = 0; part < threads_; ++part) {
+    codes.emplace_back(storage_, generation_.id(), Family::kCodes, part << 20);
+    vectors.emplace_back(storage_, generation_.id(), Family::kVectors, part << 20);
+  }
+  PG_SEMANTIC_RETURN_IF_ERROR(on_all_threads([&](size_t part) -> Status {
+    for (ListId list = cuts[part]; list < cuts[part + 1]; ++list) {
+      if (interrupted()) return Status::cancelled();
+      PG_SEMANTIC_RETURN_IF_ERROR(write_list(list, members[list], &codes[part], &vectors[part], &refs[list]));
+      if (progress_ != nullptr) progress_->done += members[list].size();
+    }
+    PG_SEMANTIC_RETURN_IF_ERROR(codes[part].finish());
+    return vectors[part].finish();
+  }));
+  Storage::SortedFiles code_files{Family::kCodes, {}}, vector_files{Family::kVectors, {}};
+  for (size_t part = 0; part < threads_; ++part) {
+    code_files.paths.insert(code_files.paths.end(), codes[part].paths().begin(), codes[part].paths().end());
+    vector_files.paths.insert(vector_files.paths.end(), vectors[part].paths().begin(), vectors[part].paths().end());
+  }
+  files_.push_back(std::move(code_files));
+  files_.push_back(std::move(vector_files));
+
+  SortedFileWriter centroids(storage_, generation_.id(), Family::kLists, 0);
+  SortedFileWriter counts(storage_, generation_.id(), Family::kCounts, 0);
+  std::vector<ListId> ids;
+  std::vector<float> kept;
+  for (ListId list = 0; list < lists; ++list) {
+    if (members[list].empty()) continue;
+    const float* centroid = centroids_.data() + size_t{list} * dimensions_;
+    const std::string key = list_key(generation_.id(), list);
+    PG_SEMANTIC_RETURN_IF_ERROR(
+        centroids.put(key, {reinterpret_cast<const char*>(centroid), dimensions_ * sizeof(float)}));
+    PG_SEMANTIC_RETURN_IF_ERROR(counts.put(key, encode_list({refs[list].sizes, 0})));
+    refs[list].id = list;
+    refs[list].slot = draft_->store->append(centroid);
+    draft_->lists.push_back(refs[list]);
+    ids.push_back(list);
+    kept.insert(kept.end(), centroid, centroid + dimensions_);
+  }
+  draft_->catalog.next_list = lists;
+  draft_->catalog.vectors = vectors_.size();
+  PG_SEMANTIC_RETURN_IF_ERROR(centroids.finish());
+  PG_SEMANTIC_RETURN_IF_ERROR(counts.finish());
+  files_.push_back({Family::kLists, centroids.paths()});
+  files_.push_back({Family::kCounts, counts.paths()});
+  if (ids.size() <= tuning_.graph_lists) return Status::ok();
+  draft_->graph = std::make_shared<CentroidGraph>(static_cast<uint32_t>(dimensions_));
+  constexpr size_t kCentroidsAtOnce = 512;
+  for (size_t first = 0; first < ids.size(); first += kCentroidsAtOnce) {
+    if (interrupted()) return Status::cancelled();
+    const size_t count = std::min(kCentroidsAtOnce, ids.size() - first);
+    draft_->graph->add({ids.data() + first, count}, kept.data() + first * dimensions_);
+  }
+  return Status::ok();
+}
+
+Status Builder::write_rows() {
+  SortedFileWriter writer(storage_, generation_.id(), Family::kRows, 0);
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    if (i % 4096 == 0 && interrupted()) return Status::cancelled();
+    const Collected& row = rows_[i];
+    const RowRecord record = {row.kind, load<ContentHash>(row.bytes + kSpooledHashOffset), row.list};
+    PG_SEMANTIC_RETURN_IF_ERROR(writer.put(row_key(generation_.id(), row.row), encode_row(record)));
+  }
+  PG_SEMANTIC_RETURN_IF_ERROR(writer.finish());
+  files_.push_back({Family::kRows, writer.paths()});
+  return Status::ok();
+}
+
+Status Builder::finish() {
   const std::lock_guard lock(generation_.writer);
+  if (generation_.dropped) return Status::cancelled();
+  PG_SEMANTIC_RETURN_IF_ERROR(storage_.ingest(files_));
   Result<std::shared_ptr<const ListTable>> current = table_for_writing(storage_, generation_);
   if (!current) return current.status();
-  const ListId next_list = draft_->catalog.next_list;
-  draft_->catalog = (*current)->catalog;
-  draft_->catalog.next_list = next_list;
-  draft_->catalog.options.building = false;
-  ++draft_->catalog.version;
-  if (!draft_->store && (*current)->store) {  // the first vector came after begin()
-    draft_->store = (*current)->store;
-    draft_->layout = (*current)->layout;
-  }
-  generation_.unsplittable = std::move(unsplittable_);
-  ListEditor editor(storage_, generation_.id(), draft_.get(), tuning_, &generation_.unsplittable);
-  if (draft_->store) {
-    PG_SEMANTIC_RETURN_IF_ERROR(catch_up(&editor, &batch_));
-    PG_SEMANTIC_RETURN_IF_ERROR(editor.balance());
-    PG_SEMANTIC_RETURN_IF_ERROR(editor.write(&batch_));
-    if (draft_->graph) editor.extend_graph();
-  }
-  PG_SEMANTIC_RETURN_IF_ERROR(
-      put(Family::kGenerations, generation_key(generation_.id()), encode_catalog(draft_->catalog)));
-  Status written = flush_batch(0);
+  Catalog& catalog = draft_->catalog;
+  catalog.version = (*current)->catalog.version + 1;
+  catalog.options = (*current)->catalog.options;
+  catalog.options.building = false;
+  catalog.rows = rows_.size();
+  rocksdb::WriteBatch batch;
+  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(
+      batch.Put(storage_.family(Family::kGenerations), generation_key(generation_.id()), encode_catalog(catalog))));
+  const Status written = storage_.write(&batch);
   if (!written.is_ok()) {
     generation_.publish(nullptr);
     return written;
   }
+  generation_.unsplittable = std::move(generation_unsplittable_);
   generation_.publish(draft_);
-  log->end();
-  return storage_.sync();
+  // What came since begin(): changes like any other.
+  if (generation_.spool->size() > spool_->size()) {
+    Result<std::unique_ptr<Spool::Mapping>> grown = generation_.spool->map();
+    if (!grown) return grown.status();
+    PG_SEMANTIC_RETURN_IF_ERROR((*grown)->for_each(spool_->size(), [&](std::span<const std::byte> bytes) -> Status {
+      Result<DecodedChange> change = decode_change(bytes);
+      if (!change) return change.status();
+      return write_rows_locked(storage_, tuning_, &generation_, *change, bytes);
+    }));
+  }
+  PG_SEMANTIC_RETURN_IF_ERROR(storage_.sync());
+  generation_.spool.reset();
+  Spool::remove(storage_.directory(), generation_.id());
+  return Status::ok();
 }
 
 Status Builder::measure() {
@@ -350,17 +459,10 @@ Status Builder::measure() {
   start_phase(progress_, BuildPhase::kCalibrating, 0);
   Result<ReadView> now = read_view(storage_, generation_);
   if (!now) return now.status();
-  Result<Calibration> calibration = calibrate(storage_, *now, tuning_, progress_, interrupted_);
+  Result<Calibration> calibration = calibrate(storage_, *now, tuning_, threads_, progress_, interrupted_);
   if (!calibration) return calibration.status();
   PG_SEMANTIC_RETURN_IF_ERROR(store_calibration(storage_, &generation_, *calibration));
   return storage_.sync();
-}
-
-Status Builder::flush_batch(size_t least_bytes) {
-  if (batch_.Count() == 0 || batch_.GetDataSize() < least_bytes) return Status::ok();
-  PG_SEMANTIC_RETURN_IF_ERROR(storage_.write(&batch_));
-  batch_.Clear();
-  return Status::ok();
 }
 
 }  // namespace

@@ -66,6 +66,8 @@ class EngineImpl final : public Engine {
   Status sync() override;
   Status finish_build(GenerationId generation, BuildProgress* progress, const Interrupted& interrupted) override;
   Result<SearchResult> search(const SearchRequest& request, const Interrupted& interrupted) const override;
+  Result<std::vector<SearchHit>> score_rows(GenerationId generation, std::span<const float> query,
+                                            std::span<const RowId> rows, const Interrupted& interrupted) const override;
   Result<std::vector<ListedRow>> list_rows(GenerationId generation, RowId after, uint32_t limit) const override;
   Result<std::vector<std::string>> check(GenerationId generation, const Interrupted& interrupted) const override;
   Result<float> measure_recall(GenerationId generation, uint32_t k, uint32_t samples, float recall,
@@ -89,8 +91,14 @@ class EngineImpl final : public Engine {
   Maintenance maintenance_;  // destroyed first: its work uses the members above
 };
 
-// engine_write.cpp: insert or delete rows of a generation.
-Status write_rows(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change);
+// engine_write.cpp: insert or delete rows of a generation; `bytes` is the change as it was logged.
+Status write_rows(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change,
+                  std::span<const std::byte> bytes);
+// The same for the holder of Generation::writer.
+Status write_rows_locked(const Storage& storage, const Tuning& tuning, Generation* generation,
+                         const DecodedChange& change, std::span<const std::byte> bytes);
+// A vector of zeros has no direction under cosine.
+RowKind kind_of(RowKind kind, Metric metric, std::span<const float> vector);
 
 // engine_build.cpp
 struct BuildContext {

@@ -1,5 +1,5 @@
-// Inserting and deleting rows: one batch for row records, vectors, posting
-// blocks, counters and the catalog, then the new list table.
+// Inserting and deleting rows: one batch for row records, posting blocks, counters
+// and the catalog, then the new list table.
 #include <algorithm>
 #include <cmath>
 
@@ -8,6 +8,13 @@
 
 namespace pg_semantic::index {
 namespace {
+
+Status check_dimensions(const DecodedChange& change, uint32_t dimensions) {
+  if (change.dimensions == 0 || dimensions == 0 || change.dimensions == dimensions) return Status::ok();
+  return {StatusCode::kInvalidArgument, "different vector dimensions",
+          "The vector has " + std::to_string(change.dimensions) + " dimensions, the index " +
+              std::to_string(dimensions) + "."};
+}
 
 class RowWriter {
  public:
@@ -31,10 +38,9 @@ class RowWriter {
   Status accept_dimensions(const DecodedChange& change);
   Result<std::vector<Before>> read_before(const std::vector<std::string>& keys) const;
   Status forget(RowId row, const Before& before);
-  Status add_vector(RowId row, std::span<const float> vector);
+  Status add_vector(const DecodedRow& row, std::span<const float> vector);
   Status commit();
 
-  [[nodiscard]] bool building() const { return draft_->catalog.options.building; }
   void put(Family family, const std::string& key, const rocksdb::Slice& value) {
     const rocksdb::Status status = batch_.Put(storage_.family(family), key, value);
     if (status_.ok()) status_ = status;
@@ -54,79 +60,47 @@ class RowWriter {
 
 Status RowWriter::accept_dimensions(const DecodedChange& change) {
   uint32_t& dimensions = draft_->catalog.options.dimensions;
-  if (change.dimensions == 0) return Status::ok();
-  if (dimensions == 0) dimensions = change.dimensions;
-  if (dimensions != change.dimensions)
-    return {StatusCode::kInvalidArgument, "different vector dimensions",
-            "The vector has " + std::to_string(change.dimensions) + " dimensions, the index " +
-                std::to_string(dimensions) + "."};
-  if (draft_->store) return Status::ok();
-  draft_->layout = CodecLayout(draft_->catalog.options.codec, dimensions);
+  PG_SEMANTIC_RETURN_IF_ERROR(check_dimensions(change, dimensions));
+  if (change.dimensions == 0 || draft_->store) return Status::ok();
+  dimensions = change.dimensions;
+  draft_->layout = CodecLayout(draft_->catalog.options.codec, draft_->catalog.options.metric, dimensions);
   draft_->store = std::make_shared<CentroidStore>(dimensions);
   return Status::ok();
 }
 
 Result<std::vector<RowWriter::Before>> RowWriter::read_before(const std::vector<std::string>& keys) const {
   std::vector<Before> before(keys.size());
-  const auto visit_row = [&](size_t i, std::string_view value) -> Status {
+  const auto visit = [&](size_t i, std::string_view value) -> Status {
     Result<RowRecord> record = decode_row(value);
     if (!record) return record.status();
-    before[i].exists = true;
-    before[i].kind = record->kind;
+    before[i] = {true, record->kind, record->list};
     return Status::ok();
   };
-  PG_SEMANTIC_RETURN_IF_ERROR(storage_.multi_get(Family::kRows, keys, nullptr, visit_row));
-  if (building()) return before;  // the build will look after the lists
-  std::vector<std::string> located;
-  std::vector<size_t> positions;
-  for (size_t i = 0; i < keys.size(); ++i) {
-    if (!before[i].exists || before[i].kind != RowKind::kVector) continue;
-    located.push_back(keys[i]);
-    positions.push_back(i);
-  }
-  size_t found = 0;
-  const auto visit_location = [&](size_t i, std::string_view value) -> Status {
-    Result<uint32_t> list = decode_u32(value, "row's location");
-    if (!list) return list.status();
-    before[positions[i]].list = *list;
-    ++found;
-    return Status::ok();
-  };
-  PG_SEMANTIC_RETURN_IF_ERROR(storage_.multi_get(Family::kLocations, located, nullptr, visit_location));
-  if (found != located.size()) return corrupt("A row with a vector has no location.");
+  PG_SEMANTIC_RETURN_IF_ERROR(storage_.multi_get(Family::kRows, keys, nullptr, visit));
   return before;
 }
 
-// Takes the row out of lists and counters; its records stay to be overwritten or
+// Takes the row out of lists and counters; its record stays to be overwritten or
 // deleted.
 Status RowWriter::forget(RowId row, const Before& before) {
   if (!before.exists) return Status::ok();
   --draft_->catalog.rows;
   if (before.kind != RowKind::kVector) return Status::ok();
   --draft_->catalog.vectors;
-  return building() ? Status::ok() : editor_.remove(before.list, row);
+  return editor_.remove(before.list, row);
 }
 
-Status RowWriter::add_vector(RowId row, std::span<const float> vector) {
+Status RowWriter::add_vector(const DecodedRow& row, std::span<const float> vector) {
   ++draft_->catalog.vectors;
-  put(Family::kVectors, row_key(generation_.id(), row),
-      rocksdb::Slice(reinterpret_cast<const char*>(vector.data()), vector.size_bytes()));
-  if (building()) return Status::ok();
-  std::vector<float> placed(vector.begin(), vector.end());
-  if (draft_->catalog.options.metric == Metric::kCosine) normalise(placed.data(), placed.size());
-  ListId list = 0;
-  if (draft_->lists.empty()) {
-    list = editor_.create(placed.data());
-  } else {
-    list = draft_->lists[nearest_lists(*draft_, placed.data(), 1, Order::kDistance).front()].id;
-  }
-  std::vector<std::byte> code(draft_->layout.code_size());
-  draft_->layout.encode(placed, code.data());
-  return editor_.append(list, row, code.data());
-}
-
-bool has_direction(std::span<const float> vector) {
-  return std::any_of(vector.begin(), vector.end(), [](float value) { return value != 0; });
+  std::vector<std::byte> stored(draft_->layout.vector_size());
+  draft_->layout.encode_vector(vector, row.hash, stored.data());
+  std::vector<float> placed(vector.size());
+  draft_->layout.decode_vector(stored.data(), placed.data());
+  const ListId list =
+      draft_->lists.empty()
+          ? editor_.create(placed.data())
+          : draft_->lists[nearest_lists(*draft_, placed.data(), 1, Order::kDistance).front().position].id;
+  return editor_.append(list, row.row, stored.data());
 }
 
 Status RowWriter::insert(const DecodedChange& change) {
@@ -147,18 +121,13 @@ Status RowWriter::insert(const DecodedChange& change) {
     const DecodedRow& row = *rows[i];
     PG_SEMANTIC_RETURN_IF_ERROR(forget(row.row, (*before)[i]));
     const std::span<const float> vector = change.vector(row);
-    RowKind kind = row.kind;
-    if (kind == RowKind::kVector && draft_->catalog.options.metric == Metric::kCosine && !has_direction(vector))
-      kind = RowKind::kNoDirection;
+    const RowKind kind = kind_of(row.kind, draft_->catalog.options.metric, vector);
     ++draft_->catalog.rows;
-    put(Family::kRows, keys[i], encode_row({kind, row.hash}));
     if (kind == RowKind::kVector) {
-      PG_SEMANTIC_RETURN_IF_ERROR(add_vector(row.row, vector));
-    } else if ((*before)[i].exists && (*before)[i].kind == RowKind::kVector) {
-      erase(Family::kVectors, keys[i]);
-      if (!building()) erase(Family::kLocations, keys[i]);
+      PG_SEMANTIC_RETURN_IF_ERROR(add_vector(row, vector));  // its record comes with the list
+    } else {
+      put(Family::kRows, keys[i], encode_row({kind, row.hash, 0}));
     }
-    if (generation_.build_running) generation_.changed_in_build.insert(row.row);
   }
   return commit();
 }
@@ -176,17 +145,12 @@ Status RowWriter::remove(const std::vector<RowId>& deleted) {
     if (!(*before)[i].exists) continue;
     PG_SEMANTIC_RETURN_IF_ERROR(forget(rows[i], (*before)[i]));
     erase(Family::kRows, keys[i]);
-    if ((*before)[i].kind == RowKind::kVector) {
-      erase(Family::kVectors, keys[i]);
-      if (!building()) erase(Family::kLocations, keys[i]);
-    }
-    if (generation_.build_running) generation_.changed_in_build.insert(rows[i]);
   }
   return commit();
 }
 
 Status RowWriter::commit() {
-  if (!building() && draft_->store) {
+  if (draft_->store) {
     PG_SEMANTIC_RETURN_IF_ERROR(editor_.balance());
     PG_SEMANTIC_RETURN_IF_ERROR(editor_.write(&batch_));
   }
@@ -203,17 +167,53 @@ Status RowWriter::commit() {
   return Status::ok();
 }
 
+// A generation that is being built only collects its changes.
+Status collect_change(const Storage& storage, Generation* generation, const ListTable& table,
+                      const DecodedChange& change, std::span<const std::byte> bytes) {
+  const uint32_t dimensions = table.catalog.options.dimensions;
+  PG_SEMANTIC_RETURN_IF_ERROR(check_dimensions(change, dimensions));
+  if (!generation->spool) {
+    Result<std::unique_ptr<Spool>> spool = Spool::open(storage.directory(), generation->id());
+    if (!spool) return spool.status();
+    generation->spool = std::move(*spool);
+  }
+  if (dimensions == 0 && change.dimensions != 0) {
+    auto next = std::make_shared<ListTable>(table);
+    next->catalog.options.dimensions = change.dimensions;
+    ++next->catalog.version;
+    rocksdb::WriteBatch batch;
+    PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch.Put(
+        storage.family(Family::kGenerations), generation_key(generation->id()), encode_catalog(next->catalog))));
+    PG_SEMANTIC_RETURN_IF_ERROR(storage.write(&batch));
+    generation->publish(std::move(next));
+  }
+  return generation->spool->append(bytes);
+}
+
 }  // namespace
 
-Status write_rows(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change) {
-  const std::lock_guard lock(generation->writer);
+RowKind kind_of(RowKind kind, Metric metric, std::span<const float> vector) {
+  if (kind != RowKind::kVector || metric != Metric::kCosine) return kind;
+  const bool has_direction = std::any_of(vector.begin(), vector.end(), [](float value) { return value != 0; });
+  return has_direction ? kind : RowKind::kNoDirection;
+}
+
+Status write_rows_locked(const Storage& storage, const Tuning& tuning, Generation* generation,
+                         const DecodedChange& change, std::span<const std::byte> bytes) {
   if (generation->dropped)
     return {StatusCode::kNotFound, "semantic index has no data",
             "The generation " + std::to_string(generation->id()) + " was dropped."};
   Result<std::shared_ptr<const ListTable>> current = table_for_writing(storage, *generation);
   if (!current) return current.status();
+  if ((*current)->catalog.options.building) return collect_change(storage, generation, **current, change, bytes);
   RowWriter writer(storage, tuning, generation, std::make_shared<ListTable>(**current));
   return change.kind == ChangeKind::kInsertRows ? writer.insert(change) : writer.remove(change.deleted);
+}
+
+Status write_rows(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change,
+                  std::span<const std::byte> bytes) {
+  const std::lock_guard lock(generation->writer);
+  return write_rows_locked(storage, tuning, generation, change, bytes);
 }
 
 }  // namespace pg_semantic::index

@@ -7,10 +7,10 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <unordered_set>
 
 #include "index/list_editor.h"
 #include "index/list_table.h"
+#include "index/spool.h"
 
 namespace pg_semantic::index {
 
@@ -30,8 +30,7 @@ class Generation {
   std::mutex writer;                 // held while a batch is made and written
 
   // Under `writer`:
-  bool build_running = false;
-  std::unordered_set<RowId> changed_in_build;  // rows the running build may have missed
+  std::unique_ptr<Spool> spool;  // of a generation that is being built; null: not opened
   Unsplittable unsplittable;
   uint64_t calibration_failed_at = 0;  // vectors; not tried again before a doubling
 

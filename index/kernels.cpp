@@ -1,6 +1,7 @@
 // Portable distance kernels, and the choice among the sets.
 #include "index/kernels.h"
 
+#include <array>
 #include <bit>
 #include <cmath>
 
@@ -74,45 +75,11 @@ float inner_product(const float* query, size_t dimensions, Element element) {
   return add_up(sums);
 }
 
-auto floats_of(const std::byte* payload) {
-  return [payload](size_t i) { return load<float>(payload + i * sizeof(float)); };
-}
-
-auto halves_of(const std::byte* payload) {
-  return [payload](size_t i) { return float_from_half(load<uint16_t>(payload + i * sizeof(uint16_t))); };
-}
-
 auto octets_of(const std::byte* payload) {
   return [payload](size_t i) { return static_cast<float>(static_cast<uint8_t>(payload[i])); };
 }
 
-void squared_distance_f32(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
-  for (size_t i = 0; i < count; ++i)
-    out[i] = squared_distance(query.values, query.dimensions, floats_of(codes + i * stride + kCodeHeaderBytes));
-}
-
-void inner_product_f32(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
-  for (size_t i = 0; i < count; ++i)
-    out[i] = inner_product(query.values, query.dimensions, floats_of(codes + i * stride + kCodeHeaderBytes));
-}
-
-void squared_distance_f16(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
-  for (size_t i = 0; i < count; ++i) {
-    const auto header = load<CodeHeader>(codes + i * stride);
-    const auto half = halves_of(codes + i * stride + kCodeHeaderBytes);
-    out[i] = squared_distance(query.values, query.dimensions, [&](size_t j) { return header.scale * half(j); });
-  }
-}
-
-void inner_product_f16(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
-  for (size_t i = 0; i < count; ++i) {
-    const auto header = load<CodeHeader>(codes + i * stride);
-    out[i] =
-        header.scale * inner_product(query.values, query.dimensions, halves_of(codes + i * stride + kCodeHeaderBytes));
-  }
-}
-
-void squared_distance_sq8(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
+void scan_squared_distance(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i) {
     const auto header = load<CodeHeader>(codes + i * stride);
     const auto octet = octets_of(codes + i * stride + kCodeHeaderBytes);
@@ -121,11 +88,47 @@ void squared_distance_sq8(const QueryVector& query, const std::byte* codes, size
   }
 }
 
-void inner_product_sq8(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
+void scan_inner_product(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i) {
     const auto header = load<CodeHeader>(codes + i * stride);
     out[i] = header.offset * query.sum + header.scale * inner_product(query.values, query.dimensions,
                                                                       octets_of(codes + i * stride + kCodeHeaderBytes));
+  }
+}
+
+// Byte i of entry n is 0xff where bit i of n is set.
+constexpr std::array<uint64_t, 256> kSpreadBits = [] {
+  std::array<uint64_t, 256> spread{};
+  for (size_t n = 0; n < spread.size(); ++n) {
+    for (size_t bit = 0; bit < 8; ++bit) spread[n] |= (n >> bit & 1) != 0 ? uint64_t{0xff} << (8 * bit) : 0;
+  }
+  return spread;
+}();
+
+// Sum of the octets under the bits.
+uint64_t sum_under(const uint8_t* octets, const std::byte* bits, size_t words) {
+  constexpr uint64_t kEven = 0x00ff00ff00ff00ff;
+  uint64_t total = 0;
+  for (size_t word = 0; word < words; ++word) {
+    uint64_t lanes = 0;  // four of 16 bits; each grows by at most 510 a byte
+    for (size_t i = 0; i < 8; ++i) {
+      const uint64_t chosen =
+          load<uint64_t>(octets + word * 64 + i * 8) & kSpreadBits[static_cast<uint8_t>(bits[word * 8 + i])];
+      lanes += (chosen & kEven) + (chosen >> 8 & kEven);
+    }
+    total += lanes * 0x0001000100010001 >> 48;
+  }
+  return total;
+}
+
+void bit_estimates(const BitQuery& query, const std::byte* codes, size_t stride, size_t count, float* estimates,
+                   float* errors) {
+  for (size_t i = 0; i < count; ++i, codes += stride) {
+    const auto header = load<BitCodeHeader>(codes);
+    const auto total = static_cast<float>(sum_under(query.octets, codes + sizeof header, query.words));
+    const float product = query.least * static_cast<float>(header.ones) + query.step * total - query.half_sum;
+    estimates[i] = header.add + query.constant + header.rescale * product;
+    errors[i] = header.error * query.error_scale + std::fabs(header.rescale) * query.rescale_error;
   }
 }
 
@@ -143,20 +146,26 @@ void inner_product_rows(const float* query, size_t dimensions, const float* rows
   }
 }
 
-double exact_squared_distance(const float* query, const std::byte* bytes, size_t dimensions) {
+double float_at(const std::byte* values, size_t i) { return load<float>(values + i * sizeof(float)); }
+double half_at(const std::byte* values, size_t i) { return float_from_half(load<uint16_t>(values + i * 2)); }
+double short_at(const std::byte* values, size_t i) { return load<int16_t>(values + i * 2); }
+
+template <double (*kValueAt)(const std::byte*, size_t)>
+double exact_squared_distance(const float* query, const std::byte* values, double scale, size_t dimensions) {
   double sums[4] = {};
   for (size_t i = 0; i < dimensions; ++i) {
-    const double difference = double{query[i]} - double{load<float>(bytes + i * sizeof(float))};
+    const double difference = double{query[i]} - scale * kValueAt(values, i);
     sums[i % 4] += difference * difference;
   }
   return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-void exact_inner_product(const float* query, const std::byte* bytes, size_t dimensions, double* product,
+template <double (*kValueAt)(const std::byte*, size_t)>
+void exact_inner_product(const float* query, const std::byte* values, size_t dimensions, double* product,
                          double* squared_norm) {
   double products[4] = {}, squares[4] = {};
   for (size_t i = 0; i < dimensions; ++i) {
-    const double value = load<float>(bytes + i * sizeof(float));
+    const double value = kValueAt(values, i);
     products[i % 4] += static_cast<double>(query[i]) * value;
     squares[i % 4] += value * value;
   }
@@ -176,12 +185,13 @@ const Kernels& choose() {
 
 const Kernels kPortableKernels = {
     "portable",
-    {squared_distance_f32, squared_distance_f16, squared_distance_sq8},
-    {inner_product_f32, inner_product_f16, inner_product_sq8},
+    scan_squared_distance,
+    scan_inner_product,
+    bit_estimates,
     squared_distance_rows,
     inner_product_rows,
-    exact_squared_distance,
-    exact_inner_product,
+    {exact_squared_distance<float_at>, exact_squared_distance<half_at>, exact_squared_distance<short_at>},
+    {exact_inner_product<float_at>, exact_inner_product<half_at>, exact_inner_product<short_at>},
 };
 
 #if defined(__x86_64__)

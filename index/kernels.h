@@ -13,8 +13,8 @@
 
 namespace pg_semantic::index {
 
-// A code begins with these four floats (index/FORMAT.md, "Codes"); its payload
-// follows.  A kernel is given the first code and the distance between codes.
+// An 8-bit code begins with these four floats (index/FORMAT.md, "Codes"); its
+// payload follows.  A kernel is given the first code and the distance between codes.
 struct CodeHeader {
   float scale = 1;
   float offset = 0;
@@ -22,8 +22,16 @@ struct CodeHeader {
   float norm = 0;   // of the encoded vector
 };
 
+// A 1-bit code (RaBitQ, arXiv 2405.12497) begins with these; its bits follow, least significant first.
+struct BitCodeHeader {
+  float add = 0;      // of the estimate: what depends on the vector alone
+  float rescale = 0;  // of the estimate: times the inner product of query and signs
+  float error = 0;    // of the estimate: times the distance of query and centroid
+  uint32_t ones = 0;  // bits set
+};
+
 inline constexpr size_t kCodeHeaderBytes = sizeof(CodeHeader);
-static_assert(kCodeHeaderBytes == 16);
+static_assert(kCodeHeaderBytes == 16 && sizeof(BitCodeHeader) == 16);
 
 struct QueryVector {
   const float* values = nullptr;
@@ -31,21 +39,42 @@ struct QueryVector {
   float sum = 0;  // of the values; the offset of an 8-bit code multiplies it
 };
 
-// out[i]: squared Euclidean distance, or inner product, of query and code i.
+// A rotated query for 1-bit codes: value i is about least + step · octets[i].
+struct BitQuery {
+  const uint8_t* octets = nullptr;
+  size_t words = 0;  // dimensions / 64
+  float least = 0;
+  float step = 0;
+  float half_sum = 0;       // of the values
+  float constant = 0;       // of a list: added to every estimate
+  float error_scale = 0;    // of a list: times a code's error
+  float rescale_error = 0;  // times |rescale|: what rounding to octets may change
+};
+
+// How a stored vector's values are written.  Values are on disk.
+enum class Element : uint8_t { kFloat32 = 0, kFloat16 = 1, kInt16 = 2 };
+
+// out[i]: squared Euclidean distance, or inner product, of query and 8-bit code i.
 using ScanKernel = void (*)(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out);
+// estimates[i] and, at least with high probability, a bound of its error, for 1-bit code i.
+using BitScanKernel = void (*)(const BitQuery& query, const std::byte* codes, size_t stride, size_t count,
+                               float* estimates, float* errors);
 // The same over `count` contiguous rows of `dimensions` floats.
 using RowsKernel = void (*)(const float* query, size_t dimensions, const float* rows, size_t count, float* out);
 
 struct Kernels {
   const char* name;
-  ScanKernel squared_distance[3];  // by Codec
-  ScanKernel inner_product[3];     // by Codec
+  ScanKernel squared_distance;
+  ScanKernel inner_product;
+  BitScanKernel bit_estimates;
   RowsKernel squared_distance_rows;
   RowsKernel inner_product_rows;
-  // Sums in double; `bytes` are `dimensions` floats of any alignment.
-  double (*exact_squared_distance)(const float* query, const std::byte* bytes, size_t dimensions);
-  void (*exact_inner_product)(const float* query, const std::byte* bytes, size_t dimensions, double* product,
-                              double* squared_norm);
+  // By Element, sums in double; `values` are `dimensions` stored values of any alignment.
+  // Of the query and scale · values:
+  double (*exact_squared_distance[3])(const float* query, const std::byte* values, double scale, size_t dimensions);
+  // Of the query and the values as they are:
+  void (*exact_inner_product[3])(const float* query, const std::byte* values, size_t dimensions, double* product,
+                                 double* squared_norm);
 };
 
 extern const Kernels kPortableKernels;

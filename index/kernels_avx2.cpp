@@ -41,18 +41,6 @@ struct Floats {
   }
 };
 
-struct Halves {
-  static constexpr size_t kBytes = 2;
-  static __m256 load8(const std::byte* p) {
-    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
-  static float load1(const std::byte* p) {
-    unsigned short half;
-    __builtin_memcpy(&half, p, sizeof half);
-    return _cvtsh_ss(half);
-  }
-};
-
 struct Octets {
   static constexpr size_t kBytes = 1;
   static __m256 load8(const std::byte* p) {
@@ -100,21 +88,46 @@ float inner_product(const float* query, size_t d, const std::byte* payload) {
   return total;
 }
 
-template <typename Values>
 void scan_squared_distance(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i, codes += stride) {
     const CodeHeader header = header_of(codes);
     out[i] =
-        squared_distance<Values>(query.values, query.dimensions, codes + kCodeHeaderBytes, header.scale, header.offset);
+        squared_distance<Octets>(query.values, query.dimensions, codes + kCodeHeaderBytes, header.scale, header.offset);
   }
 }
 
-template <typename Values>
 void scan_inner_product(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i, codes += stride) {
     const CodeHeader header = header_of(codes);
     out[i] = header.offset * query.sum +
-             header.scale * inner_product<Values>(query.values, query.dimensions, codes + kCodeHeaderBytes);
+             header.scale * inner_product<Octets>(query.values, query.dimensions, codes + kCodeHeaderBytes);
+  }
+}
+
+// The octets under the bits: each bit is spread to a byte, eight octets are added to a lane at a time.
+void bit_estimates(const BitQuery& query, const std::byte* codes, size_t stride, size_t count, float* estimates,
+                   float* errors) {
+  const __m256i byte_of =
+      _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+  const __m256i bit_of = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ULL));
+  for (size_t i = 0; i < count; ++i, codes += stride) {
+    BitCodeHeader header;
+    __builtin_memcpy(&header, codes, sizeof header);
+    const std::byte* bits = codes + sizeof header;
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t part = 0; part < 2 * query.words; ++part) {
+      int mask;
+      __builtin_memcpy(&mask, bits + part * 4, sizeof mask);
+      const __m256i spread = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(mask), byte_of), bit_of);
+      const __m256i octets = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query.octets + part * 32));
+      const __m256i chosen = _mm256_and_si256(_mm256_cmpeq_epi8(spread, bit_of), octets);
+      sum = _mm256_add_epi64(sum, _mm256_sad_epu8(chosen, _mm256_setzero_si256()));
+    }
+    const __m128i halves = _mm_add_epi64(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    const auto total = static_cast<float>(_mm_cvtsi128_si64(halves) + _mm_extract_epi64(halves, 1));
+    const float product = query.least * static_cast<float>(header.ones) + query.step * total - query.half_sum;
+    estimates[i] = header.add + query.constant + header.rescale * product;
+    errors[i] = header.error * query.error_scale + __builtin_fabsf(header.rescale) * query.rescale_error;
   }
 }
 
@@ -128,42 +141,75 @@ void inner_product_rows(const float* query, size_t d, const float* rows, size_t 
     out[i] = inner_product<Floats>(query, d, reinterpret_cast<const std::byte*>(rows + i * d));
 }
 
-__m256d load_doubles(const void* p) { return _mm256_cvtps_pd(_mm_loadu_ps(static_cast<const float*>(p))); }
+// Four stored values, or one, in doubles.
+struct FloatDoubles {
+  static constexpr size_t kBytes = 4;
+  static __m256d load4(const void* p) { return _mm256_cvtps_pd(_mm_loadu_ps(static_cast<const float*>(p))); }
+  static double load1(const std::byte* p) { return Floats::load1(p); }
+};
 
-double exact_squared_distance(const float* query, const std::byte* bytes, size_t d) {
+struct HalfDoubles {
+  static constexpr size_t kBytes = 2;
+  static __m256d load4(const void* p) {
+    return _mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+  }
+  static double load1(const std::byte* p) {
+    unsigned short half;
+    __builtin_memcpy(&half, p, sizeof half);
+    return _cvtsh_ss(half);
+  }
+};
+
+struct ShortDoubles {
+  static constexpr size_t kBytes = 2;
+  static __m256d load4(const void* p) {
+    return _mm256_cvtepi32_pd(_mm_cvtepi16_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+  }
+  static double load1(const std::byte* p) {
+    short value;
+    __builtin_memcpy(&value, p, sizeof value);
+    return value;
+  }
+};
+
+template <typename Values>
+double exact_squared_distance(const float* query, const std::byte* values, double scale, size_t d) {
+  const __m256d scales = _mm256_set1_pd(scale);
   __m256d sum[2] = {_mm256_setzero_pd(), _mm256_setzero_pd()};
   size_t i = 0;
   for (; i + 8 <= d; i += 8) {
     for (size_t part = 0; part < 2; ++part) {
       const size_t at = i + part * 4;
-      const __m256d difference = _mm256_sub_pd(load_doubles(query + at), load_doubles(bytes + at * 4));
+      const __m256d difference =
+          _mm256_fnmadd_pd(scales, Values::load4(values + at * Values::kBytes), FloatDoubles::load4(query + at));
       sum[part] = _mm256_fmadd_pd(difference, difference, sum[part]);
     }
   }
   double total = add_up(_mm256_add_pd(sum[0], sum[1]));
   for (; i < d; ++i) {
-    const double difference = double{query[i]} - double{Floats::load1(bytes + i * 4)};
+    const double difference = double{query[i]} - scale * Values::load1(values + i * Values::kBytes);
     total += difference * difference;
   }
   return total;
 }
 
-void exact_inner_product(const float* query, const std::byte* bytes, size_t d, double* product, double* squared_norm) {
+template <typename Values>
+void exact_inner_product(const float* query, const std::byte* values, size_t d, double* product, double* squared_norm) {
   __m256d products[2] = {_mm256_setzero_pd(), _mm256_setzero_pd()};
   __m256d squares[2] = {_mm256_setzero_pd(), _mm256_setzero_pd()};
   size_t i = 0;
   for (; i + 8 <= d; i += 8) {
     for (size_t part = 0; part < 2; ++part) {
       const size_t at = i + part * 4;
-      const __m256d value = load_doubles(bytes + at * 4);
-      products[part] = _mm256_fmadd_pd(load_doubles(query + at), value, products[part]);
+      const __m256d value = Values::load4(values + at * Values::kBytes);
+      products[part] = _mm256_fmadd_pd(FloatDoubles::load4(query + at), value, products[part]);
       squares[part] = _mm256_fmadd_pd(value, value, squares[part]);
     }
   }
   *product = add_up(_mm256_add_pd(products[0], products[1]));
   *squared_norm = add_up(_mm256_add_pd(squares[0], squares[1]));
   for (; i < d; ++i) {
-    const double value = Floats::load1(bytes + i * 4);
+    const double value = Values::load1(values + i * Values::kBytes);
     *product += double{query[i]} * value;
     *squared_norm += value * value;
   }
@@ -173,12 +219,13 @@ void exact_inner_product(const float* query, const std::byte* bytes, size_t d, d
 
 const Kernels kAvx2Kernels = {
     "avx2",
-    {scan_squared_distance<Floats>, scan_squared_distance<Halves>, scan_squared_distance<Octets>},
-    {scan_inner_product<Floats>, scan_inner_product<Halves>, scan_inner_product<Octets>},
+    scan_squared_distance,
+    scan_inner_product,
+    bit_estimates,
     squared_distance_rows,
     inner_product_rows,
-    exact_squared_distance,
-    exact_inner_product,
+    {exact_squared_distance<FloatDoubles>, exact_squared_distance<HalfDoubles>, exact_squared_distance<ShortDoubles>},
+    {exact_inner_product<FloatDoubles>, exact_inner_product<HalfDoubles>, exact_inner_product<ShortDoubles>},
 };
 
 }  // namespace pg_semantic::index

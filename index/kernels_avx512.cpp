@@ -32,14 +32,6 @@ struct Floats {
   static __m512 load(__mmask16 mask, const std::byte* p) { return _mm512_maskz_loadu_ps(mask, p); }
 };
 
-struct Halves {
-  static constexpr size_t kBytes = 2;
-  static __m512 load(const std::byte* p) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  }
-  static __m512 load(__mmask16 mask, const std::byte* p) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, p)); }
-};
-
 struct Octets {
   static constexpr size_t kBytes = 1;
   static __m512 load(const std::byte* p) {
@@ -94,21 +86,64 @@ float inner_product(const float* query, size_t d, const std::byte* payload) {
   return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3])));
 }
 
-template <typename Values>
 void scan_squared_distance(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i, codes += stride) {
     const CodeHeader header = header_of(codes);
     out[i] =
-        squared_distance<Values>(query.values, query.dimensions, codes + kCodeHeaderBytes, header.scale, header.offset);
+        squared_distance<Octets>(query.values, query.dimensions, codes + kCodeHeaderBytes, header.scale, header.offset);
   }
 }
 
-template <typename Values>
 void scan_inner_product(const QueryVector& query, const std::byte* codes, size_t stride, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i, codes += stride) {
     const CodeHeader header = header_of(codes);
     out[i] = header.offset * query.sum +
-             header.scale * inner_product<Values>(query.values, query.dimensions, codes + kCodeHeaderBytes);
+             header.scale * inner_product<Octets>(query.values, query.dimensions, codes + kCodeHeaderBytes);
+  }
+}
+
+// Sums of the octets under the bits of a code, eight octets added to a lane at a time.
+__m512i octets_under(const BitQuery& query, const std::byte* bits) {
+  __m512i sum = _mm512_setzero_si512();
+  for (size_t word = 0; word < query.words; ++word) {
+    unsigned long long mask;
+    __builtin_memcpy(&mask, bits + word * 8, sizeof mask);
+    const __m512i octets = _mm512_maskz_loadu_epi8(mask, query.octets + word * 64);
+    sum = _mm512_add_epi64(sum, _mm512_sad_epu8(octets, _mm512_setzero_si512()));
+  }
+  return sum;
+}
+
+// Four at a time: their headers are transposed, and so are the lanes of their sums.
+void bit_estimates(const BitQuery& query, const std::byte* codes, size_t stride, size_t count, float* estimates,
+                   float* errors) {
+  constexpr size_t kCodes = 4;
+  const __m128 least = _mm_set1_ps(query.least), step = _mm_set1_ps(query.step);
+  const __m128 half_sum = _mm_set1_ps(query.half_sum), constant = _mm_set1_ps(query.constant);
+  const __m128 error_scale = _mm_set1_ps(query.error_scale), rescale_error = _mm_set1_ps(query.rescale_error);
+  for (size_t first = 0; first < count; first += kCodes) {
+    const size_t left = count - first;
+    const auto code = [&](size_t i) { return codes + (first + (i < left ? i : left - 1)) * stride; };
+    const auto header = [&](size_t i) { return _mm_loadu_ps(reinterpret_cast<const float*>(code(i))); };
+    __m128 add = header(0), rescale = header(1), error = header(2), ones = header(3);
+    _MM_TRANSPOSE4_PS(add, rescale, error, ones);
+    const auto sums = [&](size_t i) { return octets_under(query, code(i) + sizeof(BitCodeHeader)); };
+    const __m512i sum0 = sums(0), sum1 = sums(1), sum2 = sums(2), sum3 = sums(3);
+    const __m512i pairs01 = _mm512_add_epi64(_mm512_unpacklo_epi64(sum0, sum1), _mm512_unpackhi_epi64(sum0, sum1));
+    const __m512i pairs23 = _mm512_add_epi64(_mm512_unpacklo_epi64(sum2, sum3), _mm512_unpackhi_epi64(sum2, sum3));
+    const __m256i halves01 = _mm256_add_epi64(_mm512_castsi512_si256(pairs01), _mm512_extracti64x4_epi64(pairs01, 1));
+    const __m256i halves23 = _mm256_add_epi64(_mm512_castsi512_si256(pairs23), _mm512_extracti64x4_epi64(pairs23, 1));
+    const __m256i totals = _mm256_add_epi64(_mm256_permute2x128_si256(halves01, halves23, 0x20),
+                                            _mm256_permute2x128_si256(halves01, halves23, 0x31));
+    const __m128 total = _mm256_cvtepi64_ps(totals);
+    const __m128 set = _mm_cvtepi32_ps(_mm_castps_si128(ones));
+    const __m128 product = _mm_sub_ps(_mm_fmadd_ps(least, set, _mm_mul_ps(step, total)), half_sum);
+    const __m128 estimate = _mm_fmadd_ps(rescale, product, _mm_add_ps(add, constant));
+    const __m128 magnitude = _mm_and_ps(rescale, _mm_castsi128_ps(_mm_set1_epi32(0x7fffffff)));
+    const __m128 bound = _mm_fmadd_ps(error, error_scale, _mm_mul_ps(magnitude, rescale_error));
+    const auto stored = static_cast<__mmask8>(left < kCodes ? (1u << left) - 1u : 0xfu);
+    _mm_mask_storeu_ps(estimates + first, stored, estimate);
+    _mm_mask_storeu_ps(errors + first, stored, bound);
   }
 }
 
@@ -122,26 +157,50 @@ void inner_product_rows(const float* query, size_t d, const float* rows, size_t 
     out[i] = inner_product<Floats>(query, d, reinterpret_cast<const std::byte*>(rows + i * d));
 }
 
-// The float vectors in doubles, eight at a time; lanes past the end are zero.
-__m512d load_doubles(const void* floats, size_t left) {
-  if (left >= 8) return _mm512_cvtps_pd(_mm256_loadu_ps(static_cast<const float*>(floats)));
-  return _mm512_cvtps_pd(_mm256_maskz_loadu_ps(static_cast<__mmask8>((1u << left) - 1u), floats));
+// Stored values in doubles, eight at a time; lanes past the end are zero.
+struct FloatDoubles {
+  static constexpr size_t kBytes = 4;
+  static __m512d load(const void* p, size_t left) {
+    if (left >= 8) return _mm512_cvtps_pd(_mm256_loadu_ps(static_cast<const float*>(p)));
+    return _mm512_cvtps_pd(_mm256_maskz_loadu_ps(static_cast<__mmask8>((1u << left) - 1u), p));
+  }
+};
+
+__m128i load_16_bits(const void* p, size_t left) {
+  if (left >= 8) return _mm_loadu_si128(static_cast<const __m128i*>(p));
+  return _mm_maskz_loadu_epi16(static_cast<__mmask8>((1u << left) - 1u), p);
 }
 
-double exact_squared_distance(const float* query, const std::byte* bytes, size_t d) {
+struct HalfDoubles {
+  static constexpr size_t kBytes = 2;
+  static __m512d load(const void* p, size_t left) { return _mm512_cvtps_pd(_mm256_cvtph_ps(load_16_bits(p, left))); }
+};
+
+struct ShortDoubles {
+  static constexpr size_t kBytes = 2;
+  static __m512d load(const void* p, size_t left) {
+    return _mm512_cvtepi32_pd(_mm256_cvtepi16_epi32(load_16_bits(p, left)));
+  }
+};
+
+template <typename Values>
+double exact_squared_distance(const float* query, const std::byte* values, double scale, size_t d) {
+  const __m512d scales = _mm512_set1_pd(scale);
   __m512d sum[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()};
   for (size_t i = 0, part = 0; i < d; i += 8, part ^= 1) {
-    const __m512d difference = _mm512_sub_pd(load_doubles(query + i, d - i), load_doubles(bytes + i * 4, d - i));
+    const __m512d difference = _mm512_fnmadd_pd(scales, Values::load(values + i * Values::kBytes, d - i),
+                                                FloatDoubles::load(query + i, d - i));
     sum[part] = _mm512_fmadd_pd(difference, difference, sum[part]);
   }
   return _mm512_reduce_add_pd(_mm512_add_pd(sum[0], sum[1]));
 }
 
-void exact_inner_product(const float* query, const std::byte* bytes, size_t d, double* product, double* squared_norm) {
+template <typename Values>
+void exact_inner_product(const float* query, const std::byte* values, size_t d, double* product, double* squared_norm) {
   __m512d products = _mm512_setzero_pd(), squares = _mm512_setzero_pd();
   for (size_t i = 0; i < d; i += 8) {
-    const __m512d value = load_doubles(bytes + i * 4, d - i);
-    products = _mm512_fmadd_pd(load_doubles(query + i, d - i), value, products);
+    const __m512d value = Values::load(values + i * Values::kBytes, d - i);
+    products = _mm512_fmadd_pd(FloatDoubles::load(query + i, d - i), value, products);
     squares = _mm512_fmadd_pd(value, value, squares);
   }
   *product = _mm512_reduce_add_pd(products);
@@ -152,12 +211,13 @@ void exact_inner_product(const float* query, const std::byte* bytes, size_t d, d
 
 const Kernels kAvx512Kernels = {
     "avx512",
-    {scan_squared_distance<Floats>, scan_squared_distance<Halves>, scan_squared_distance<Octets>},
-    {scan_inner_product<Floats>, scan_inner_product<Halves>, scan_inner_product<Octets>},
+    scan_squared_distance,
+    scan_inner_product,
+    bit_estimates,
     squared_distance_rows,
     inner_product_rows,
-    exact_squared_distance,
-    exact_inner_product,
+    {exact_squared_distance<FloatDoubles>, exact_squared_distance<HalfDoubles>, exact_squared_distance<ShortDoubles>},
+    {exact_inner_product<FloatDoubles>, exact_inner_product<HalfDoubles>, exact_inner_product<ShortDoubles>},
 };
 
 }  // namespace pg_semantic::index

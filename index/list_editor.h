@@ -1,16 +1,15 @@
 // Editing posting lists: one writer's changes to lists, gathered in memory and
 // written as one batch.
 //
-// Invariant of a stored list of n entries: blocks 0 .. ceil(n / B) - 1 exist and
-// all but the last are full.  So a list's counter tells where its tail is, an
-// append reads and rewrites one block, and check() can verify it all.
+// What is appended becomes blocks of its own, with the short tails before it
+// (records.h, BlockSizes).  What is removed is marked dead in its block of codes,
+// where its row becomes 0; the list is written anew when a quarter of it is dead.
 //
 // Thread safety: used by the holder of the generation's writer mutex only.
 #ifndef PG_SEMANTIC_INDEX_LIST_EDITOR_H
 #define PG_SEMANTIC_INDEX_LIST_EDITOR_H
 
 #include <map>
-#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -23,6 +22,16 @@ namespace pg_semantic::index {
 // only at twice the size.
 using Unsplittable = std::unordered_map<ListId, uint32_t>;
 
+// Rows and their stored vectors, side by side.
+struct Entries {
+  std::vector<RowId> rows;
+  std::vector<std::byte> vectors;  // [rows][vector_size]
+
+  [[nodiscard]] uint32_t size() const { return static_cast<uint32_t>(rows.size()); }
+  void add(RowId row, const std::byte* vector, size_t vector_size);
+  void erase(size_t entry, size_t vector_size);  // the last takes its place
+};
+
 class ListEditor {
  public:
   // `draft` is changed along: lists, entries, centroids.
@@ -31,7 +40,8 @@ class ListEditor {
       : storage_(storage), generation_(generation), draft_(*draft), tuning_(tuning), unsplittable_(*unsplittable) {}
 
   ListId create(const float* centroid);
-  Status append(ListId list, RowId row, const std::byte* code);
+  // `vector`: as CodecLayout stores it.
+  Status append(ListId list, RowId row, const std::byte* vector);
   // kCorrupt: the row is not in that list.
   Status remove(ListId list, RowId row);
 
@@ -39,41 +49,47 @@ class ListEditor {
   // lost rows, until every touched list fits.
   Status balance();
 
-  // Adds everything to the batch.
-  Status write(rocksdb::WriteBatch* batch) const;
+  // Adds everything to the batch, the records of appended rows too.
+  Status write(rocksdb::WriteBatch* batch);
 
   // Adds the lists made here to the draft's graph, which must contain every list
   // of a table that is published with it.
   void extend_graph() const;
 
   // Has balance() look at a list that nothing was appended to.
-  Status touch(ListId list) { return open(list, Extent::kTail).status(); }
+  Status touch(ListId list) { return open(list).status(); }
 
  private:
   struct WorkingList {
-    std::vector<RowId> rows;
-    std::vector<std::byte> codes;
-    uint32_t first = 0;   // entry number of rows[0]; the blocks before are as stored
-    uint32_t stored = 0;  // entries in the database
-    std::set<uint32_t> dirty;
+    BlockSizes stored;                            // as in the database
+    std::map<uint32_t, std::vector<RowId>> rows;  // of stored blocks that were looked at
+    std::map<uint32_t, bool> changed;             // stored blocks with newly dead entries
+    Entries appended;                             // after the stored blocks, or all there is
+    bool rewritten = false;                       // the stored blocks go
     bool created = false;
     bool removed = false;
     bool shrunk = false;
-
-    [[nodiscard]] uint32_t entries() const { return first + static_cast<uint32_t>(rows.size()); }
   };
-  enum class Extent { kTail, kWhole };
 
-  Result<WorkingList*> open(ListId list, Extent extent);
-  Status load_tail(ListId list, uint32_t entries, WorkingList* working) const;
-  Status load_head(ListId list, WorkingList* working) const;
-  Status load_block(ListId list, uint32_t block, uint32_t entries, WorkingList* into) const;
+  Result<WorkingList*> open(ListId list);
+  Result<std::vector<RowId>*> rows_of_block(ListId list, WorkingList* working, uint32_t block) const;
+  // The live entries of a stored block, put before or after what is there.
+  Status load_block(ListId list, WorkingList* working, uint32_t block, Entries* into,
+                    std::vector<std::byte>* codes) const;
+  // Live entries of stored blocks, then appended ones.
+  Result<Entries> live_entries(ListId list, WorkingList* working) const;
+  Status rewrite(ListId list, WorkingList* working);
 
-  void append_to(WorkingList* working, ListId list, RowId row, const std::byte* code);
-  void erase(WorkingList* working, ListId list, uint32_t entry);
+  void append_to(WorkingList* working, ListId list, RowId row, const std::byte* vector);
   void drop(ListId list, WorkingList* working);
 
-  [[nodiscard]] uint32_t list_limit() const { return list_limit_for(tuning_, draft_.layout.code_size()); }
+  Status write_list(ListId list, WorkingList* working, rocksdb::WriteBatch* batch);
+  Status write_appended(ListId list, WorkingList* working, rocksdb::WriteBatch* batch);
+  Status put_blocks(ListId list, uint32_t first_block, const BlockSizes& sizes, const Entries& entries,
+                    const std::vector<std::byte>& codes, rocksdb::WriteBatch* batch) const;
+  Status delete_blocks(ListId list, uint32_t first, uint32_t last, rocksdb::WriteBatch* batch) const;
+
+  [[nodiscard]] uint32_t list_limit() const { return list_limit_for(tuning_, draft_.layout.vector_size()); }
   [[nodiscard]] bool should_split(ListId list, const WorkingList& working) const;
   Status split(ListId list);
   Status merge_away(ListId list);
@@ -87,7 +103,7 @@ class ListEditor {
   const Tuning& tuning_;
   Unsplittable& unsplittable_;
   std::map<ListId, WorkingList> working_;
-  std::unordered_map<RowId, ListId> moved_;  // rows whose location is written
+  std::unordered_map<RowId, RowRecord> placed_;  // rows whose record is written
 };
 
 }  // namespace pg_semantic::index

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "index/bytes.h"
 
@@ -23,7 +22,7 @@ Status load_centroids(const Storage& storage, GenerationId generation, const roc
     std::memcpy(centroid.data(), lists->value().data(), lists->value().size());
     if (!std::all_of(centroid.begin(), centroid.end(), [](float value) { return std::isfinite(value); }))
       return corrupt("The centroid of list " + std::to_string(*id) + " is not finite.");
-    table->lists.push_back({*id, 0, table->store->append(centroid.data())});
+    table->lists.push_back({.id = *id, .slot = table->store->append(centroid.data())});
   }
   return from_rocksdb(lists->status());
 }
@@ -36,11 +35,13 @@ Status load_counts(const Storage& storage, GenerationId generation, const rocksd
   for (counts->Seek(prefix); counts->Valid() && counts->key().starts_with(prefix); counts->Next()) {
     Result<ListId> id = list_of_key(view(counts->key()));
     if (!id) return id.status();
-    Result<uint32_t> entries = decode_u32(view(counts->value()), "list's counter");
-    if (!entries) return entries.status();
+    Result<ListRecord> record = decode_list(view(counts->value()), table->layout);
+    if (!record) return record.status();
     ListRef* list = table->find(*id);
     if (list == nullptr) return corrupt("List " + std::to_string(*id) + " has a counter and no centroid.");
-    list->entries = *entries;
+    list->sizes = record->sizes;
+    list->entries = static_cast<uint32_t>(record->sizes.entries(table->layout.entries_per_block()));
+    list->dead = record->dead;
     ++seen;
   }
   if (seen != table->lists.size()) return corrupt("A list has no counter.");
@@ -60,22 +61,19 @@ void for_each_run(const ListTable& table, Visit visit) {
   }
 }
 
-std::vector<uint32_t> nearest_by_scores(const ListTable& table, const float* query, uint32_t count, Order order) {
+std::vector<NearList> nearest_by_scores(const ListTable& table, const float* query, uint32_t count, Order order) {
   const std::vector<float> scores = score_lists(table, query, order);
-  std::vector<uint32_t> positions(table.lists.size());
-  std::iota(positions.begin(), positions.end(), 0u);
+  std::vector<NearList> lists(scores.size());
   // Not-a-number sorts last, so that the order is strict.
-  const auto nearer = [&scores](uint32_t a, uint32_t b) {
-    const bool a_is_number = scores[a] == scores[a], b_is_number = scores[b] == scores[b];
-    if (a_is_number != b_is_number) return a_is_number;
-    if (a_is_number && scores[a] != scores[b]) return scores[a] < scores[b];
-    return a < b;
+  for (uint32_t i = 0; i < lists.size(); ++i) lists[i] = {i, std::isnan(scores[i]) ? INFINITY : scores[i]};
+  const auto nearer = [](const NearList& a, const NearList& b) {
+    return a.score != b.score ? a.score < b.score : a.position < b.position;
   };
-  const size_t kept = std::min<size_t>(count, positions.size());
-  if (kept == 1) return {*std::min_element(positions.begin(), positions.end(), nearer)};
-  std::partial_sort(positions.begin(), positions.begin() + static_cast<std::ptrdiff_t>(kept), positions.end(), nearer);
-  positions.resize(kept);
-  return positions;
+  const size_t kept = std::min<size_t>(count, lists.size());
+  if (kept == 1) return {*std::min_element(lists.begin(), lists.end(), nearer)};
+  std::partial_sort(lists.begin(), lists.begin() + static_cast<std::ptrdiff_t>(kept), lists.end(), nearer);
+  lists.resize(kept);
+  return lists;
 }
 
 }  // namespace
@@ -110,15 +108,15 @@ std::vector<float> score_lists(const ListTable& table, const float* query, Order
   return scores;
 }
 
-std::vector<uint32_t> nearest_lists(const ListTable& table, const float* query, uint32_t count, Order order) {
+std::vector<NearList> nearest_lists(const ListTable& table, const float* query, uint32_t count, Order order) {
   // The graph is one of distances: a greedy walk by inner product loses its way.
   if (table.graph && order == Order::kDistance && count < table.lists.size() / 4) {
     // Splits leave about one dead list for each that lives.
-    std::vector<uint32_t> positions;
-    for (const ListId id : table.graph->nearest(query, count * 2 + 32)) {
-      const ListRef* list = table.find(id);
-      if (list != nullptr) positions.push_back(static_cast<uint32_t>(list - table.lists.data()));
-      if (positions.size() == count) return positions;
+    std::vector<NearList> lists;
+    for (const CentroidGraph::Near& near : table.graph->nearest(query, count * 2 + 32)) {
+      const ListRef* list = table.find(near.list);
+      if (list != nullptr) lists.push_back({static_cast<uint32_t>(list - table.lists.data()), near.squared_distance});
+      if (lists.size() == count) return lists;
     }
   }
   return nearest_by_scores(table, query, count, order);
@@ -139,7 +137,7 @@ Result<std::shared_ptr<ListTable>> load_list_table(const Storage& storage, Gener
   table->catalog = *catalog;
   const uint32_t dimensions = table->catalog.options.dimensions;
   if (dimensions == 0) return table;
-  table->layout = CodecLayout(table->catalog.options.codec, dimensions);
+  table->layout = CodecLayout(table->catalog.options.codec, table->catalog.options.metric, dimensions);
   table->store = std::make_shared<CentroidStore>(dimensions);
   if (table->catalog.options.building) return table;  // lists of a build that was cut off mean nothing
   PG_SEMANTIC_RETURN_IF_ERROR(load_centroids(storage, generation, snapshot, table.get()));

@@ -18,8 +18,12 @@ namespace pg_semantic::index {
 
 struct ListRef {
   ListId id = 0;
-  uint32_t entries = 0;
-  uint32_t slot = 0;  // of its centroid
+  uint32_t slot = 0;     // of its centroid
+  uint32_t entries = 0;  // dead ones too
+  uint32_t dead = 0;
+  BlockSizes sizes{};
+
+  [[nodiscard]] uint32_t live() const { return entries - dead; }
 };
 
 struct ListTable {
@@ -42,12 +46,17 @@ enum class Order {
   kInnerProduct,  // greatest inner product first: where a query's best are
 };
 
-// Scores of all lists (lower is nearer), in the table's order.
+// Scores of all lists (lower is nearer), in the table's order: squared distances or
+// negative inner products.
 std::vector<float> score_lists(const ListTable& table, const float* query, Order order);
 
-// Positions in table.lists of the `count` nearest, nearest first: through the
-// graph where there is one, else exactly.
-std::vector<uint32_t> nearest_lists(const ListTable& table, const float* query, uint32_t count, Order order);
+struct NearList {
+  uint32_t position = 0;  // in table.lists
+  float score = 0;
+};
+
+// The `count` nearest, nearest first: through the graph where there is one, else exactly.
+std::vector<NearList> nearest_lists(const ListTable& table, const float* query, uint32_t count, Order order);
 
 // Reads a generation's table as of a snapshot (null: now).  kNotFound: no such
 // generation.

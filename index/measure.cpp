@@ -4,230 +4,267 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <random>
 
-#include "index/exact_distance.h"
+#include "encoder/kernels.h"
+#include "index/clustering.h"
+#include "index/list_reader.h"
 #include "index/search.h"
-#include "index/two_means.h"
 
 namespace pg_semantic::index {
 namespace {
 
-constexpr uint32_t kRowsBetweenPolls = 4096;
 constexpr size_t kNeighbours = 10;  // the recall promised is recall@10
-constexpr float kTargets[] = {0.8f, 0.85f, 0.9f, 0.925f, 0.95f, 0.97f, 0.98f, 0.99f, 0.995f, 0.999f};
-// Stored vectors are easier to find than queries, which come from elsewhere: of
-// the misses a target allows, the calibration uses this share.
-constexpr float kMissesUsed = 0.6f;
+constexpr size_t kSpare = 6;        // more than k, because scores are in float
+constexpr float kTargets[] = {0.5f,  0.6f,  0.7f,  0.75f, 0.8f,  0.85f,  0.9f,   0.925f,
+                              0.95f, 0.96f, 0.97f, 0.98f, 0.99f, 0.995f, 0.998f, 0.999f};
+// Codes rule out a few neighbours: of the misses that a target allows this share is kept back, but no more than so
+// much recall.
+constexpr double kMissesKept = 0.15;
+constexpr double kMostKept = 0.004;
 
 // The `capacity` nearest of a stream by float score, kept as a max-heap.
 class NearestByScore {
  public:
+  struct Item {
+    float score;
+    uint32_t position;
+    RowId row;
+    bool operator<(const Item& other) const { return score < other.score; }
+  };
   explicit NearestByScore(size_t capacity) : capacity_(capacity) {}
 
-  void offer(float score, RowId row) {
-    if (heap_.size() < capacity_) {
-      heap_.emplace_back(score, row);
-      std::push_heap(heap_.begin(), heap_.end());
-    } else if (score < heap_.front().first) {
-      std::pop_heap(heap_.begin(), heap_.end());
-      heap_.back() = {score, row};
-      std::push_heap(heap_.begin(), heap_.end());
+  [[nodiscard]] bool wants(float score) const { return items_.size() < capacity_ || score < items_.front().score; }
+  void add(const Item& item) {
+    if (items_.size() == capacity_) {
+      std::pop_heap(items_.begin(), items_.end());
+      items_.back() = item;
+    } else {
+      items_.push_back(item);
     }
+    std::push_heap(items_.begin(), items_.end());
   }
-  [[nodiscard]] const std::vector<std::pair<float, RowId>>& items() const { return heap_; }
+  [[nodiscard]] const std::vector<Item>& items() const { return items_; }
 
  private:
   size_t capacity_;
-  std::vector<std::pair<float, RowId>> heap_;
+  std::vector<Item> items_;
 };
 
-Result<std::vector<Neighbour>> refine(const Storage& storage, const ReadView& view, std::span<const float> query,
-                                      const NearestByScore& found, size_t k) {
-  const GenerationOptions& options = view.table->catalog.options;
-  const ExactDistance distance(options.metric, query);
-  std::vector<std::string> keys;
-  for (const auto& item : found.items()) keys.push_back(row_key(view.generation, item.second));
-  std::vector<Neighbour> result;
-  const auto visit = [&](size_t i, std::string_view value) -> Status {
-    PG_SEMANTIC_RETURN_IF_ERROR(check_vector(value, options.dimensions));
-    result.push_back({found.items()[i].second, distance(value.data())});
-    return Status::ok();
-  };
-  PG_SEMANTIC_RETURN_IF_ERROR(storage.multi_get(Family::kVectors, keys, view.at(), visit));
-  std::sort(result.begin(), result.end(), [](const Neighbour& a, const Neighbour& b) {
-    return a.distance != b.distance ? a.distance < b.distance : a.row < b.row;
-  });
-  if (result.size() > k) result.resize(k);
+// Scores of blocks of vectors against all samples, as one product.
+class SampleScorer {
+ public:
+  SampleScorer(const CodecLayout& layout, const SampledVectors& samples, size_t k)
+      : layout_(layout), samples_(samples), nearest_(samples.rows.size(), NearestByScore(k + kSpare)) {
+    const size_t count = samples.rows.size(), dimensions = layout.dimensions();
+    panels_.resize((count + encoder::kPanelOutputs - 1) / encoder::kPanelOutputs * encoder::kPanelOutputs * dimensions);
+    encoder::kernels().pack_transposed(count, dimensions, -1, {samples.vectors.data(), dimensions}, panels_.data());
+  }
+  SampleScorer(const SampleScorer&) = default;
+
+  void add(uint32_t position, RowId row, const std::byte* stored) {
+    const size_t dimensions = layout_.dimensions();
+    vectors_.resize((rows_.size() + 1) * dimensions);
+    layout_.decode_vector(stored, vectors_.data() + rows_.size() * dimensions);
+    rows_.emplace_back(position, row);
+    if (rows_.size() == kRowsAtOnce) score();
+  }
+  void score() {
+    const size_t dimensions = layout_.dimensions(), count = samples_.rows.size();
+    products_.resize(rows_.size() * count);
+    encoder::kernels().multiply_panels({rows_.size(), count, dimensions}, {vectors_.data(), dimensions}, panels_.data(),
+                                       nullptr, {products_.data(), count});
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      float half_norm = 0;
+      if (layout_.metric() == Metric::kL2) {
+        kernels().inner_product_rows(vectors_.data() + i * dimensions, dimensions, vectors_.data() + i * dimensions, 1,
+                                     &half_norm);
+        half_norm /= 2;
+      }
+      const float* products = products_.data() + i * count;
+      for (size_t sample = 0; sample < count; ++sample) {
+        const float score = products[sample] + half_norm;
+        if (nearest_[sample].wants(score) && rows_[i].second != samples_.rows[sample])
+          nearest_[sample].add({score, rows_[i].first, rows_[i].second});
+      }
+    }
+    rows_.clear();
+  }
+  [[nodiscard]] const std::vector<NearestByScore>& nearest() const { return nearest_; }
+
+ private:
+  static constexpr size_t kRowsAtOnce = 64;
+  const CodecLayout& layout_;
+  const SampledVectors& samples_;
+  std::vector<NearestByScore> nearest_;
+  std::vector<float> panels_, vectors_, products_;
+  std::vector<std::pair<uint32_t, RowId>> rows_;
+};
+
+}  // namespace
+
+// Lists are drawn in proportion to what they hold, then entries of them, so that
+// few blocks are read.
+Result<SampledVectors> sample_vectors(const Storage& storage, const ReadView& view, size_t count, uint64_t seed,
+                                      const Interrupted& interrupted) {
+  const ListTable& table = *view.table;
+  const size_t dimensions = table.catalog.options.dimensions;
+  std::mt19937_64 random(seed);
+  SampledVectors result;
+  uint64_t left = table.catalog.vectors;
+  uint64_t wanted = std::min<uint64_t>(count, left);
+  ListReader reader(storage, view);
+  for (const ListRef& list : table.lists) {
+    if (wanted == 0) break;
+    if (is_interrupted(interrupted)) return Status::cancelled();
+    // Knuth, volume 2, algorithm 3.4.2 S, before any entry is read.
+    std::vector<uint32_t> chosen;
+    for (uint32_t i = 0; i < list.live() && left > 0; ++i, --left) {
+      if (random() % left >= wanted) continue;
+      chosen.push_back(i);
+      --wanted;
+    }
+    if (chosen.empty()) continue;
+    uint32_t live = 0;
+    size_t next = 0;
+    PG_SEMANTIC_RETURN_IF_ERROR(reader.for_each(list, [&](RowId row, const std::byte* stored) {
+      if (next < chosen.size() && chosen[next] == live) {
+        ++next;
+        result.rows.push_back(row);
+        result.vectors.resize(result.rows.size() * dimensions);
+        table.layout.decode_vector(stored, result.vectors.data() + (result.rows.size() - 1) * dimensions);
+      }
+      ++live;
+      return Status::ok();
+    }));
+  }
   return result;
 }
 
-// ranks[i]: how many lists come before list i (a position in the table) for the query.
-std::vector<uint32_t> probing_ranks(const ListTable& table, std::span<const float> vector) {
-  std::vector<float> query(vector.begin(), vector.end());
-  const Metric metric = table.catalog.options.metric;
-  if (metric == Metric::kCosine) normalise(query.data(), query.size());
-  const Order order = metric == Metric::kInnerProduct ? Order::kInnerProduct : Order::kDistance;
-  const std::vector<float> scores = score_lists(table, query.data(), order);
-  std::vector<uint32_t> positions(scores.size());
-  for (uint32_t i = 0; i < positions.size(); ++i) positions[i] = i;
-  std::sort(positions.begin(), positions.end(), [&scores](uint32_t a, uint32_t b) {
-    const float score_a = std::isnan(scores[a]) ? INFINITY : scores[a];
-    const float score_b = std::isnan(scores[b]) ? INFINITY : scores[b];
-    return score_a != score_b ? score_a < score_b : a < b;
+namespace {
+
+struct Neighbour {
+  RowId row = 0;
+  double distance = 0;
+  uint32_t position = 0;  // of its list in the table
+};
+
+// For each sample the `k` nearest other rows and a few more, nearest first by float scores, from a sweep over all
+// vectors on so many threads.
+Result<std::vector<std::vector<Neighbour>>> nearest_by_score(const Storage& storage, const ReadView& view,
+                                                             const SampledVectors& samples, size_t k, size_t threads,
+                                                             BuildProgress* progress, const Interrupted& interrupted) {
+  const ListTable& table = *view.table;
+  threads = std::max<size_t>(threads, 1);
+  if (progress != nullptr) progress->total = table.catalog.vectors;
+  std::vector<SampleScorer> scorers(threads, SampleScorer(table.layout, samples, k));
+  std::vector<Status> statuses(threads);
+  in_parallel(threads, [&](size_t part) {
+    ListReader reader(storage, view);
+    const size_t last = table.lists.size() * (part + 1) / threads;
+    for (size_t i = table.lists.size() * part / threads; i < last && statuses[part].is_ok(); ++i) {
+      const ListRef& list = table.lists[i];
+      statuses[part] = is_interrupted(interrupted) ? Status::cancelled()
+                                                   : reader.for_each(list, [&](RowId row, const std::byte* stored) {
+                                                       scorers[part].add(static_cast<uint32_t>(i), row, stored);
+                                                       return Status::ok();
+                                                     });
+      if (progress != nullptr) progress->done += list.live();
+    }
+    scorers[part].score();
   });
-  std::vector<uint32_t> ranks(scores.size());
-  for (uint32_t i = 0; i < positions.size(); ++i) ranks[positions[i]] = i;
-  return ranks;
+  for (const Status& status : statuses) PG_SEMANTIC_RETURN_IF_ERROR(status);
+
+  std::vector<std::vector<Neighbour>> result(samples.rows.size());
+  for (size_t sample = 0; sample < samples.rows.size(); ++sample) {
+    NearestByScore merged(k + kSpare);
+    for (const SampleScorer& scorer : scorers) {
+      for (const NearestByScore::Item& item : scorer.nearest()[sample].items()) {
+        if (merged.wants(item.score)) merged.add(item);
+      }
+    }
+    std::vector<NearestByScore::Item> items = merged.items();
+    std::sort(items.begin(), items.end());
+    for (const NearestByScore::Item& item : items) result[sample].push_back({item.row, item.score, item.position});
+  }
+  return result;
+}
+
+// Replaces scores by exact distances and keeps the `k` nearest.
+Status score_exactly(const Storage& storage, const ReadView& view, std::span<const float> query, size_t k,
+                     std::vector<Neighbour>* neighbours, const Interrupted& interrupted) {
+  std::vector<RowId> rows;
+  for (const Neighbour& neighbour : *neighbours) rows.push_back(neighbour.row);
+  Result<std::vector<SearchHit>> hits = score_rows_of_view(storage, view, query, rows, interrupted);
+  if (!hits) return hits.status();
+  if (hits->size() != rows.size()) return corrupt("A row of a posting list has no record.");
+  for (size_t i = 0; i < rows.size(); ++i) (*neighbours)[i].distance = (*hits)[i].distance;
+  std::sort(neighbours->begin(), neighbours->end(), [](const Neighbour& a, const Neighbour& b) {
+    return a.distance != b.distance ? a.distance < b.distance : a.row < b.row;
+  });
+  if (neighbours->size() > k) neighbours->resize(k);
+  return Status::ok();
 }
 
 }  // namespace
 
-Result<SampledVectors> sample_vectors(const Storage& storage, const ReadView& view, size_t count, uint64_t seed,
-                                      const Interrupted& interrupted) {
-  const std::string prefix = generation_key(view.generation);
-  const uint32_t dimensions = view.table->catalog.options.dimensions;
-  std::mt19937_64 random(seed);
-  SampledVectors result;
-  uint64_t vectors_seen = 0, rows_seen = 0;
-  auto rows = storage.iterate(Family::kRows, view.at(), Reading::kSweep);
-  for (rows->Seek(prefix); rows->Valid() && rows->key().starts_with(prefix); rows->Next()) {
-    if (++rows_seen % kRowsBetweenPolls == 0 && is_interrupted(interrupted)) return Status::cancelled();
-    Result<RowRecord> record = decode_row(pg_semantic::index::view(rows->value()));
-    if (!record) return record.status();
-    Result<RowId> row = row_of_key(pg_semantic::index::view(rows->key()));
-    if (!row) return row.status();
-    if (record->kind != RowKind::kVector) continue;
-    ++vectors_seen;  // reservoir sampling
-    if (result.rows.size() < count) {
-      result.rows.push_back(*row);
-    } else if (const uint64_t at = random() % vectors_seen; at < count) {
-      result.rows[at] = *row;
-    }
-  }
-  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(rows->status()));
-  std::sort(result.rows.begin(), result.rows.end());
-
-  result.vectors.resize(result.rows.size() * dimensions);
-  constexpr size_t kAtOnce = 1024;
-  std::vector<std::string> keys;
-  for (size_t first = 0; first < result.rows.size(); first += kAtOnce) {
-    if (is_interrupted(interrupted)) return Status::cancelled();
-    keys.clear();
-    for (size_t i = first; i < std::min(first + kAtOnce, result.rows.size()); ++i)
-      keys.push_back(row_key(view.generation, result.rows[i]));
-    size_t found = 0;
-    const auto visit = [&](size_t i, std::string_view value) -> Status {
-      PG_SEMANTIC_RETURN_IF_ERROR(check_vector(value, dimensions));
-      std::memcpy(result.vectors.data() + (first + i) * dimensions, value.data(), value.size());
-      ++found;
-      return Status::ok();
-    };
-    PG_SEMANTIC_RETURN_IF_ERROR(storage.multi_get(Family::kVectors, keys, view.at(), visit));
-    if (found != keys.size()) return corrupt("A row has no vector.");
-  }
-  return result;
-}
-
-Result<std::vector<std::vector<Neighbour>>> exact_neighbours(const Storage& storage, const ReadView& view,
-                                                             const SampledVectors& samples, size_t k,
-                                                             BuildProgress* progress, const Interrupted& interrupted) {
-  constexpr size_t kRowsAtOnce = 256;  // a chunk stays in the second-level cache while all samples pass over it
-  const GenerationOptions& options = view.table->catalog.options;
-  const size_t dimensions = options.dimensions, sample_count = samples.rows.size();
-  const std::string prefix = generation_key(view.generation);
-  std::vector<float> queries = samples.vectors;
-  if (options.metric == Metric::kCosine) {
-    for (size_t i = 0; i < sample_count; ++i) normalise(queries.data() + i * dimensions, dimensions);
-  }
-  // A few more than k, because the scores are in float.
-  std::vector<NearestByScore> nearest(sample_count, NearestByScore(k + 16));
-  std::vector<RowId> rows;
-  std::vector<float> chunk, scores(kRowsAtOnce);
-  const auto score_chunk = [&] {
-    for (size_t sample = 0; sample < sample_count; ++sample) {
-      const float* query = queries.data() + sample * dimensions;
-      if (options.metric == Metric::kL2) {
-        kernels().squared_distance_rows(query, dimensions, chunk.data(), rows.size(), scores.data());
-      } else {
-        kernels().inner_product_rows(query, dimensions, chunk.data(), rows.size(), scores.data());
-        for (size_t i = 0; i < rows.size(); ++i) scores[i] = -scores[i];
-      }
-      for (size_t i = 0; i < rows.size(); ++i) {
-        if (rows[i] != samples.rows[sample]) nearest[sample].offer(scores[i], rows[i]);
-      }
-    }
-    rows.clear();
-    chunk.clear();
-  };
-  if (progress != nullptr) progress->total = view.table->catalog.vectors;
-  auto vectors = storage.iterate(Family::kVectors, view.at(), Reading::kSweep);
-  for (vectors->Seek(prefix); vectors->Valid() && vectors->key().starts_with(prefix); vectors->Next()) {
-    const std::string_view value = pg_semantic::index::view(vectors->value());
-    PG_SEMANTIC_RETURN_IF_ERROR(check_vector(value, options.dimensions));
-    Result<RowId> row = row_of_key(pg_semantic::index::view(vectors->key()));
-    if (!row) return row.status();
-    rows.push_back(*row);
-    chunk.resize(rows.size() * dimensions);
-    float* vector = chunk.data() + (rows.size() - 1) * dimensions;
-    std::memcpy(vector, value.data(), value.size());
-    if (options.metric == Metric::kCosine) normalise(vector, dimensions);
-    if (rows.size() < kRowsAtOnce) continue;
-    if (progress != nullptr) progress->done += rows.size();
-    score_chunk();
-    if (is_interrupted(interrupted)) return Status::cancelled();
-  }
-  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(vectors->status()));
-  score_chunk();
-
-  std::vector<std::vector<Neighbour>> result;
-  for (size_t i = 0; i < sample_count; ++i) {
-    const std::span query(samples.vectors.data() + i * dimensions, dimensions);
-    Result<std::vector<Neighbour>> refined = refine(storage, view, query, nearest[i], k);
-    if (!refined) return refined.status();
-    result.push_back(std::move(*refined));
-  }
-  return result;
-}
-
-Result<Calibration> calibrate(const Storage& storage, const ReadView& view, const Tuning& tuning,
+Result<Calibration> calibrate(const Storage& storage, const ReadView& view, const Tuning& tuning, size_t threads,
                               BuildProgress* progress, const Interrupted& interrupted) {
   const ListTable& table = *view.table;
+  const Metric metric = table.catalog.options.metric;
+  const Order order = metric == Metric::kInnerProduct ? Order::kInnerProduct : Order::kDistance;
   Result<SampledVectors> samples =
       sample_vectors(storage, view, tuning.calibration_samples, table.catalog.version, interrupted);
   if (!samples) return samples.status();
-  auto neighbours = exact_neighbours(storage, view, *samples, kNeighbours, progress, interrupted);
+  auto neighbours = nearest_by_score(storage, view, *samples, kNeighbours, threads, progress, interrupted);
   if (!neighbours) return neighbours.status();
 
-  // found_at[r]: true neighbours whose list has rank r.
-  std::vector<uint64_t> found_at(table.lists.size(), 0);
-  uint64_t neighbour_count = 0;
+  // Of each sample, what lies before each list and how far that is; then what it takes to visit the neighbours' lists.
+  struct Visit {
+    float entries_before;
+    float gap;
+  };
+  std::vector<Visit> visits;
+  double gaps = 0;
   const size_t dimensions = table.catalog.options.dimensions;
+  std::vector<uint32_t> order_of_lists(table.lists.size());
+  std::vector<float> before(table.lists.size());
   for (size_t i = 0; i < samples->rows.size(); ++i) {
-    const auto ranks = probing_ranks(table, {samples->vectors.data() + i * dimensions, dimensions});
-    std::vector<std::string> keys;
-    for (const Neighbour& neighbour : (*neighbours)[i]) keys.push_back(row_key(view.generation, neighbour.row));
-    const auto visit = [&](size_t, std::string_view value) -> Status {
-      Result<uint32_t> id = decode_u32(value, "row's location");
-      if (!id) return id.status();
-      const ListRef* list = table.find(*id);
-      if (list == nullptr) return corrupt("A row is in a list that is not there.");
-      ++found_at[ranks[static_cast<size_t>(list - table.lists.data())]];
-      ++neighbour_count;
-      return Status::ok();
-    };
-    PG_SEMANTIC_RETURN_IF_ERROR(storage.multi_get(Family::kLocations, keys, view.at(), visit));
+    if (is_interrupted(interrupted)) return Status::cancelled();
+    const float* query = samples->vectors.data() + i * dimensions;
+    float norm = 0;
+    kernels().inner_product_rows(query, dimensions, query, 1, &norm);
+    norm = std::sqrt(norm);
+    std::vector<float> scores = score_lists(table, query, order);
+    for (float& score : scores) score = std::isnan(score) ? INFINITY : score;
+    std::iota(order_of_lists.begin(), order_of_lists.end(), 0u);
+    std::sort(order_of_lists.begin(), order_of_lists.end(),
+              [&](uint32_t a, uint32_t b) { return scores[a] != scores[b] ? scores[a] < scores[b] : a < b; });
+    float entries = 0;
+    for (const uint32_t position : order_of_lists) {
+      before[position] = entries;
+      entries += static_cast<float>(table.lists[position].live());
+    }
+    const float nearest = scores[order_of_lists.front()];
+    gaps += probing_gap(metric, scores[order_of_lists[std::min(kGapRank, scores.size() - 1)]], nearest, norm);
+    for (const Neighbour& neighbour : std::span((*neighbours)[i]).first(std::min(kNeighbours, (*neighbours)[i].size())))
+      visits.push_back({before[neighbour.position], probing_gap(metric, scores[neighbour.position], nearest, norm)});
   }
 
   Calibration calibration;
   calibration.vectors = table.catalog.vectors;
   calibration.lists = static_cast<uint32_t>(table.lists.size());
-  uint64_t found = 0;
-  uint32_t probes = 0;
+  const double mean_gap = samples->rows.empty() ? 0 : gaps / static_cast<double>(samples->rows.size());
+  calibration.gap = std::isfinite(mean_gap) ? static_cast<float>(mean_gap) : 0;
+  std::vector<float> costs;
+  for (const Visit& visit : visits) costs.push_back(probing_cost(visit.entries_before, visit.gap, calibration.gap));
+  std::sort(costs.begin(), costs.end());
   for (const float target : kTargets) {
-    const double needed = (1 - (1 - double{target}) * kMissesUsed) * static_cast<double>(neighbour_count);
-    while (probes < found_at.size() && static_cast<double>(found) < needed) found += found_at[probes++];
-    calibration.points.push_back({target, std::max<uint32_t>(probes, 1)});
+    if (costs.empty()) break;
+    const double needed = target + std::min((1 - double{target}) * kMissesKept, kMostKept);
+    const auto at = static_cast<size_t>(std::ceil(needed * static_cast<double>(costs.size())));
+    calibration.points.push_back({target, costs[std::clamp<size_t>(at, 1, costs.size()) - 1]});
   }
   return calibration;
 }
@@ -248,12 +285,12 @@ Status store_calibration(const Storage& storage, Generation* generation, const C
 }
 
 Result<float> measure_recall_of_view(const Storage& storage, const ReadView& view, const Tuning& tuning, uint32_t k,
-                                     uint32_t samples, float recall, const Interrupted& interrupted) {
+                                     uint32_t samples, float recall, size_t threads, const Interrupted& interrupted) {
   const float nothing = std::numeric_limits<float>::quiet_NaN();
   if (view.table->catalog.vectors < 2 || k == 0 || samples == 0) return nothing;
   Result<SampledVectors> sampled = sample_vectors(storage, view, samples, 20240229, interrupted);
   if (!sampled) return sampled.status();
-  auto neighbours = exact_neighbours(storage, view, *sampled, k, nullptr, interrupted);
+  auto neighbours = nearest_by_score(storage, view, *sampled, k, threads, nullptr, interrupted);
   if (!neighbours) return neighbours.status();
   const size_t dimensions = view.table->catalog.options.dimensions;
   uint64_t expected = 0, found = 0;
@@ -265,7 +302,8 @@ Result<float> measure_recall_of_view(const Storage& storage, const ReadView& vie
     request.recall = recall;
     Result<SearchResult> result = search_view(storage, view, tuning, request, interrupted);
     if (!result) return result.status();
-    const std::vector<Neighbour>& truth = (*neighbours)[i];
+    std::vector<Neighbour>& truth = (*neighbours)[i];
+    PG_SEMANTIC_RETURN_IF_ERROR(score_exactly(storage, view, request.query, k, &truth, interrupted));
     if (truth.empty()) continue;
     // A row as near as the k-th is as good: equal texts have equal vectors.
     const double farthest = truth.back().distance + 1e-9 * std::fabs(truth.back().distance) + 1e-12;

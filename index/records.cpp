@@ -92,7 +92,7 @@ Result<Catalog> decode_catalog(std::string_view value) {
     return corrupt("A catalog record has " + std::to_string(value.size()) + " bytes.");
   if (format != kFormatVersion) return corrupt("A catalog record has format version " + std::to_string(format) + ".");
   if (catalog.options.dimensions > kMaxDimensions || metric > static_cast<uint8_t>(Metric::kInnerProduct) ||
-      codec > static_cast<uint8_t>(Codec::kSq8) || building > 1 || catalog.vectors > catalog.rows)
+      codec > static_cast<uint8_t>(Codec::kBit) || building > 1 || catalog.vectors > catalog.rows)
     return corrupt("A catalog record has a value out of range.");
   catalog.options.metric = static_cast<Metric>(metric);
   catalog.options.codec = static_cast<Codec>(codec);
@@ -104,6 +104,7 @@ std::string encode_row(const RowRecord& row) {
   std::string value;
   append(value, row.kind);
   append(value, row.hash);
+  if (row.kind == RowKind::kVector) append(value, row.list);
   return value;
 }
 
@@ -111,11 +112,13 @@ Result<RowRecord> decode_row(std::string_view value) {
   ByteReader reader(value);
   RowRecord row;
   uint8_t kind = 0;
-  if (!reader.read(&kind) || !reader.read(&row.hash) || reader.remaining() != 0)
+  if (!reader.read(&kind) || !reader.read(&row.hash))
     return corrupt("A row record has " + std::to_string(value.size()) + " bytes.");
   if (kind > static_cast<uint8_t>(RowKind::kNoDirection))
     return corrupt("A row record is of kind " + std::to_string(kind) + ".");
   row.kind = static_cast<RowKind>(kind);
+  if ((row.kind == RowKind::kVector && !reader.read(&row.list)) || reader.remaining() != 0)
+    return corrupt("A row record of kind " + std::to_string(kind) + " has " + std::to_string(value.size()) + " bytes.");
   return row;
 }
 
@@ -131,6 +134,45 @@ Result<uint32_t> decode_u32(std::string_view value, const char* what) {
   return load<uint32_t>(value.data());
 }
 
+uint64_t BlockSizes::entries(uint32_t full_size) const {
+  uint64_t total = uint64_t{full} * full_size;
+  for (const uint32_t tail : tails) total += tail;
+  return total;
+}
+
+void BlockSizes::append(uint64_t appended, uint32_t full_size) {
+  full += static_cast<uint32_t>(appended / full_size);
+  const auto rest = static_cast<uint32_t>(appended % full_size);
+  if (rest > 0) tails[tail_count++] = rest;
+}
+
+std::string encode_list(const ListRecord& list) {
+  std::string value;
+  append(value, list.dead);
+  append(value, list.sizes.full);
+  for (uint32_t i = 0; i < list.sizes.tail_count; ++i) append(value, list.sizes.tails[i]);
+  return value;
+}
+
+Result<ListRecord> decode_list(std::string_view value, const CodecLayout& layout) {
+  ByteReader reader(value);
+  ListRecord list;
+  if (!reader.read(&list.dead) || !reader.read(&list.sizes.full) || reader.remaining() % sizeof(uint32_t) != 0 ||
+      reader.remaining() / sizeof(uint32_t) > BlockSizes::kMostTails)
+    return corrupt("A list record has " + std::to_string(value.size()) + " bytes.");
+  uint32_t tail = 0;
+  while (reader.read(&tail)) {
+    if (tail == 0 || tail >= layout.entries_per_block())
+      return corrupt("A list record says that a block has " + std::to_string(tail) + " entries.");
+    list.sizes.tails[list.sizes.tail_count++] = tail;
+  }
+  const uint64_t entries = list.sizes.entries(layout.entries_per_block());
+  if (entries > UINT32_MAX || list.dead > entries)
+    return corrupt("A list record says that " + std::to_string(list.dead) + " of " + std::to_string(entries) +
+                   " entries are dead.");
+  return list;
+}
+
 RowId BlockView::row(uint32_t i) const { return load<RowId>(rows + size_t{i} * sizeof(RowId)); }
 
 std::string encode_block(const RowId* rows, const std::byte* codes, uint32_t count, size_t code_size) {
@@ -143,19 +185,49 @@ std::string encode_block(const RowId* rows, const std::byte* codes, uint32_t cou
   return value;
 }
 
-Result<BlockView> decode_block(std::string_view value, const CodecLayout& layout) {
+namespace {
+
+// Reads count and size of an element; what is left of the value has `count` times `bytes_of_entry` bytes.
+Result<uint32_t> decode_block_header(std::string_view value, const char* what, size_t element_size,
+                                     size_t bytes_of_entry, const CodecLayout& layout) {
   ByteReader reader(value);
+  uint32_t count = 0, size = 0;
+  if (!reader.read(&count) || !reader.read(&size))
+    return corrupt(std::string(what) + " has " + std::to_string(value.size()) + " bytes.");
+  if (size != element_size || count == 0 || count > layout.entries_per_block() ||
+      reader.remaining() != count * bytes_of_entry)
+    return corrupt(std::string(what) + " of " + std::to_string(value.size()) + " bytes says that it has " +
+                   std::to_string(count) + " entries of " + std::to_string(size) + " bytes.");
+  return count;
+}
+
+}  // namespace
+
+Result<BlockView> decode_block(std::string_view value, const CodecLayout& layout) {
+  Result<uint32_t> count =
+      decode_block_header(value, "A posting block", layout.code_size(), sizeof(RowId) + layout.code_size(), layout);
+  if (!count) return count.status();
   BlockView block;
-  uint32_t code_size = 0;
-  if (!reader.read(&block.count) || !reader.read(&code_size))
-    return corrupt("A posting block has " + std::to_string(value.size()) + " bytes.");
-  if (code_size != layout.code_size() || block.count == 0 || block.count > layout.entries_per_block() ||
-      reader.remaining() != block.count * (sizeof(RowId) + layout.code_size()))
-    return corrupt("A posting block of " + std::to_string(value.size()) + " bytes says that it has " +
-                   std::to_string(block.count) + " codes of " + std::to_string(code_size) + " bytes.");
+  block.count = *count;
   block.rows = value.data() + kBlockHeaderBytes;
   block.codes = reinterpret_cast<const std::byte*>(block.rows + block.count * sizeof(RowId));
   return block;
+}
+
+std::string encode_vector_block(const std::byte* vectors, uint32_t count, size_t vector_size) {
+  std::string value;
+  value.reserve(kBlockHeaderBytes + count * vector_size);
+  append(value, count);
+  append(value, static_cast<uint32_t>(vector_size));
+  value.append(reinterpret_cast<const char*>(vectors), count * vector_size);
+  return value;
+}
+
+Result<VectorBlockView> decode_vector_block(std::string_view value, const CodecLayout& layout) {
+  Result<uint32_t> count =
+      decode_block_header(value, "A block of vectors", layout.vector_size(), layout.vector_size(), layout);
+  if (!count) return count.status();
+  return VectorBlockView{*count, reinterpret_cast<const std::byte*>(value.data() + kBlockHeaderBytes)};
 }
 
 Status check_vector(std::string_view value, uint32_t dimensions) {
@@ -169,10 +241,11 @@ std::string encode_calibration(const Calibration& calibration) {
   std::string value;
   append(value, calibration.vectors);
   append(value, calibration.lists);
+  append(value, calibration.gap);
   append(value, static_cast<uint32_t>(calibration.points.size()));
   for (const Calibration::Point& point : calibration.points) {
     append(value, point.recall);
-    append(value, point.probes);
+    append(value, point.cost);
   }
   return value;
 }
@@ -181,14 +254,15 @@ Result<Calibration> decode_calibration(std::string_view value) {
   ByteReader reader(value);
   Calibration calibration;
   uint32_t count = 0;
-  if (!reader.read(&calibration.vectors) || !reader.read(&calibration.lists) || !reader.read(&count) ||
-      count > kMaxCalibrationPoints || calibration.lists == 0)
+  if (!reader.read(&calibration.vectors) || !reader.read(&calibration.lists) || !reader.read(&calibration.gap) ||
+      !reader.read(&count) || !std::isfinite(calibration.gap) || count > kMaxCalibrationPoints ||
+      calibration.lists == 0)
     return corrupt("A calibration record has " + std::to_string(value.size()) + " bytes.");
   float previous = 0;
   for (uint32_t i = 0; i < count; ++i) {
     Calibration::Point point;
-    if (!reader.read(&point.recall) || !reader.read(&point.probes) || !(point.recall > previous) ||
-        !(point.recall <= 1) || point.probes == 0)
+    if (!reader.read(&point.recall) || !reader.read(&point.cost) || !(point.recall > previous) ||
+        !(point.recall <= 1) || !(point.cost >= 0))
       return corrupt("A calibration record has a point out of range.");
     previous = point.recall;
     calibration.points.push_back(point);

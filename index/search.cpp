@@ -1,23 +1,26 @@
-// Searching: nearest lists, codes, full-precision vectors.  Generations that are
-// small or being built, and requests for a large share of the rows, are read
-// whole.
+// Searching: nearest lists, codes, stored vectors.  Generations that are small,
+// and requests for a large share of the rows, are read whole.
+//
+// A list's codes tell which of its vectors may be among the k nearest found so far;
+// these are read and scored at once, so that the k-th distance, which decides
+// about the next, falls as fast as it can.
 #include "index/search.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "index/exact_distance.h"
-#include "index/posting_scanner.h"
+#include "index/list_reader.h"
 #include "index/two_means.h"
 
 namespace pg_semantic::index {
 namespace {
 
+constexpr uint64_t kScanShare = 5;      // asking for a fifth of the vectors: read them all
+constexpr uint32_t kListsAtFirst = 64;  // asked of the graph; more when they are all within reach
 constexpr uint32_t kRowsBetweenPolls = 4096;
-constexpr size_t kVectorsAtOnce = 64;
-constexpr uint64_t kScanShare = 5;  // asking for a fifth of the vectors: read them all
+constexpr size_t kVectorsFetched = 3;  // ahead of the one that is scored
 
 int rank_of(const SearchHit& hit) {
   if (hit.kind != RowKind::kVector) return hit.kind == RowKind::kNoDirection ? 2 : 3;
@@ -31,34 +34,32 @@ bool comes_before(const SearchHit& a, const SearchHit& b) {
   return a.row < b.row;
 }
 
-// The best `k` of a stream of hits, in memory for about twice as many.
+// The best `k` of a stream of hits, the worst of them on top of a heap.
 class BestHits {
  public:
   explicit BestHits(size_t k) : k_(k) {}
 
   void add(const SearchHit& hit) {
-    hits_.push_back(hit);
-    if (hits_.size() >= 2 * k_ + 1024) cut();
+    if (hits_.size() < k_) {
+      hits_.push_back(hit);
+      std::push_heap(hits_.begin(), hits_.end(), comes_before);
+    } else if (comes_before(hit, hits_.front())) {
+      std::pop_heap(hits_.begin(), hits_.end(), comes_before);
+      hits_.back() = hit;
+      std::push_heap(hits_.begin(), hits_.end(), comes_before);
+    }
   }
   // The k-th so far; infinite before there are k.
-  double kth_distance() {
-    cut();
-    if (hits_.size() < k_) return std::numeric_limits<double>::infinity();
-    return std::max_element(hits_.begin(), hits_.end(), comes_before)->distance;
+  [[nodiscard]] double kth_distance() const {
+    if (hits_.size() < k_ || rank_of(hits_.front()) != 0) return std::numeric_limits<double>::infinity();
+    return hits_.front().distance;
   }
   std::vector<SearchHit> take() {
-    std::sort(hits_.begin(), hits_.end(), comes_before);
-    if (hits_.size() > k_) hits_.resize(k_);
+    std::sort_heap(hits_.begin(), hits_.end(), comes_before);
     return std::move(hits_);
   }
 
  private:
-  void cut() {
-    if (hits_.size() <= k_) return;
-    std::nth_element(hits_.begin(), hits_.begin() + static_cast<std::ptrdiff_t>(k_), hits_.end(), comes_before);
-    hits_.resize(k_);
-  }
-
   size_t k_;
   std::vector<SearchHit> hits_;
 };
@@ -73,7 +74,9 @@ class Search {
         tuning_(tuning),
         request_(request),
         interrupted_(interrupted),
-        distance_(table_.catalog.options.metric, request.query) {}
+        reader_(storage, view),
+        distance_(table_.layout, request.query),
+        best_(std::min<uint64_t>(request.k, table_.catalog.rows)) {}
 
   Result<SearchResult> run() {
     const Catalog& catalog = table_.catalog;
@@ -83,23 +86,37 @@ class Search {
       return result;
     }
     const bool no_order = catalog.options.metric == Metric::kCosine && !(distance_.query_norm() > 0);
-    if (!catalog.options.building && !no_order && request_.k * kScanShare < catalog.vectors) {
-      PG_SEMANTIC_RETURN_IF_ERROR(search_lists(&result));
+    if (!no_order && request_.k * kScanShare < catalog.vectors) {
+      PG_SEMANTIC_RETURN_IF_ERROR(search_lists());
+      result.hits = best_.take();
       if (result.hits.size() == request_.k) return result;
+      best_ = BestHits(std::min<uint64_t>(request_.k, catalog.rows));
     }
-    result.hits.clear();
-    PG_SEMANTIC_RETURN_IF_ERROR(read_all(&result));
+    PG_SEMANTIC_RETURN_IF_ERROR(read_all());
+    result.hits = best_.take();
+    result.exhausted = result.hits.size() == catalog.rows;
     return result;
   }
 
  private:
-  Status read_all(SearchResult* result) const;
-  Status search_lists(SearchResult* result) const;
-  Status scan_lists(PostingScanner* scanner, const std::vector<uint32_t>& positions, std::vector<float>* heap) const;
-  Status scan_everything(PostingScanner* scanner, std::vector<float>* heap) const;
-  Status refine(const std::vector<PostingScanner::Candidate>& candidates, SearchResult* result) const;
-  Status fill_hashes(std::vector<SearchHit>* hits) const;
-  [[nodiscard]] std::vector<uint32_t> choose_lists(const float* query) const;
+  // An entry that its code cannot rule out.
+  struct Candidate {
+    float estimate;
+    float lower_bound;
+    uint32_t entry;  // of its block
+    uint32_t block;
+    uint32_t position;  // of its list
+    RowId row;
+  };
+
+  Status read_all();
+  Status read_vectors();
+  Status search_lists();
+  Status scan_block(CodeQuery* query, uint32_t position, uint32_t block);
+  Status score_block(uint32_t position, uint32_t block);
+  Status score_best_candidates();
+  [[nodiscard]] std::vector<uint32_t> choose_lists(std::span<const float> query) const;
+  [[nodiscard]] double threshold() const { return distance_.score(best_.kth_distance()); }
 
   const Storage& storage_;
   const ReadView& view_;
@@ -107,180 +124,170 @@ class Search {
   const Tuning& tuning_;
   const SearchRequest& request_;
   const Interrupted& interrupted_;
+  ListReader reader_;
   ExactDistance distance_;
+  BestHits best_;
+  std::vector<float> estimates_, errors_;
+  std::vector<Candidate> candidates_;  // of a block; under max_candidates of all lists
 };
 
-Status Search::read_all(SearchResult* result) const {
+Status Search::read_vectors() {
+  for (const ListRef& list : table_.lists) {
+    if (is_interrupted(interrupted_)) return Status::cancelled();
+    PG_SEMANTIC_RETURN_IF_ERROR(reader_.for_each(list, [&](RowId row, const std::byte* stored) {
+      best_.add(distance_(row, stored));
+      return Status::ok();
+    }));
+  }
+  return Status::ok();
+}
+
+Status Search::read_all() {
+  PG_SEMANTIC_RETURN_IF_ERROR(read_vectors());
+  if (table_.catalog.rows == table_.catalog.vectors) return Status::ok();
   const std::string prefix = generation_key(view_.generation);
   auto rows = storage_.iterate(Family::kRows, view_.at(), Reading::kSweep);
-  auto vectors = storage_.iterate(Family::kVectors, view_.at(), Reading::kSweep);
-  BestHits best(std::min<uint64_t>(request_.k, table_.catalog.rows));
   uint64_t seen = 0;
-  vectors->Seek(prefix);
   for (rows->Seek(prefix); rows->Valid() && rows->key().starts_with(prefix); rows->Next()) {
     if (++seen % kRowsBetweenPolls == 0 && is_interrupted(interrupted_)) return Status::cancelled();
     Result<RowId> row = row_of_key(view(rows->key()));
     if (!row) return row.status();
     Result<RowRecord> record = decode_row(view(rows->value()));
     if (!record) return record.status();
-    SearchHit hit{*row, std::numeric_limits<double>::quiet_NaN(), record->kind, record->hash};
-    if (hit.kind == RowKind::kVector) {
-      if (!vectors->Valid() || vectors->key() != rows->key())
-        return corrupt("The vector of row " + std::to_string(*row) + " is missing.");
-      PG_SEMANTIC_RETURN_IF_ERROR(check_vector(view(vectors->value()), table_.catalog.options.dimensions));
-      hit.distance = distance_(vectors->value().data());
-      vectors->Next();
-    }
-    best.add(hit);
+    if (record->kind == RowKind::kVector) continue;
+    best_.add({*row, std::numeric_limits<double>::quiet_NaN(), 0, record->kind, record->hash});
   }
-  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(rows->status()));
-  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(vectors->status()));
-  result->hits = best.take();
-  result->exhausted = result->hits.size() == seen;
-  return Status::ok();
+  return from_rocksdb(rows->status());
 }
 
-std::vector<uint32_t> Search::choose_lists(const float* query) const {
-  const uint32_t probes = probes_for(table_, tuning_, request_.recall);
-  if (probes >= table_.lists.size()) return {};
-  // Ask for more than are due, in case the first hold too few rows.
-  const Order order = table_.catalog.options.metric == Metric::kInnerProduct ? Order::kInnerProduct : Order::kDistance;
+std::vector<uint32_t> Search::choose_lists(std::span<const float> query) const {
+  const float limit = probing_limit(table_, tuning_, request_.recall);
+  const float far = table_.calibration ? table_.calibration->gap : 0;
+  const auto all = static_cast<uint32_t>(table_.lists.size());
+  const Metric metric = table_.catalog.options.metric;
+  const Order order = metric == Metric::kInnerProduct ? Order::kInnerProduct : Order::kDistance;
+  const auto norm = static_cast<float>(distance_.query_norm());
+  // The nearest may hold too few rows.
   const uint64_t wanted_entries = uint64_t{3} * request_.k;
-  const uint64_t mean = std::max<uint64_t>(table_.catalog.vectors / table_.lists.size(), 1);
-  const auto asked = static_cast<uint32_t>(
-      std::min<uint64_t>(table_.lists.size(), std::max<uint64_t>(probes, 2 * wanted_entries / mean + 8)));
-  std::vector<uint32_t> chosen = nearest_lists(table_, query, asked, order);
-  uint64_t entries = 0;
-  size_t kept = 0;
-  while (kept < chosen.size() && (kept < probes || entries < wanted_entries)) {
-    entries += table_.lists[chosen[kept]].entries;
-    ++kept;
-  }
-  chosen.resize(kept);
-  return chosen;
-}
-
-Status Search::scan_lists(PostingScanner* scanner, const std::vector<uint32_t>& positions,
-                          std::vector<float>* heap) const {
-  std::vector<faiss::Index::idx_t> labels(heap->size(), -1);
-  auto blocks = storage_.iterate(Family::kBlocks, view_.at(), Reading::kPrefix);
-  for (const uint32_t position : positions) {
-    if (is_interrupted(interrupted_)) return Status::cancelled();
-    const ListRef& list = table_.lists[position];
-    scanner->set_list(list.id, 0);
-    const std::string prefix = list_key(view_.generation, list.id);
+  std::vector<uint32_t> chosen;
+  for (uint32_t asked = std::isfinite(limit) ? std::min(all, kListsAtFirst) : all;; asked = std::min(all, 4 * asked)) {
+    const std::vector<NearList> near = nearest_lists(table_, query.data(), asked, order);
     uint64_t entries = 0;
-    for (blocks->Seek(prefix); blocks->Valid() && blocks->key().starts_with(prefix); blocks->Next()) {
-      Result<BlockView> block = decode_block(view(blocks->value()), table_.layout);
-      if (!block) return block.status();
-      scanner->scan(*block, heap, &labels);
-      entries += block->count;
+    chosen.clear();
+    bool enough = false;
+    for (const NearList& list : near) {
+      const float gap = probing_gap(metric, list.score, near.front().score, norm);
+      enough = entries >= wanted_entries && probing_cost(static_cast<float>(entries), gap, far) > limit;
+      if (enough) break;
+      chosen.push_back(list.position);
+      entries += table_.lists[list.position].live();
     }
-    PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(blocks->status()));
-    if (entries != list.entries)
-      return corrupt("List " + std::to_string(list.id) + " has " + std::to_string(entries) + " entries instead of " +
-                     std::to_string(list.entries) + ".");
+    if (enough || asked == all) return chosen;
+  }
+}
+
+Status Search::score_block(uint32_t position, uint32_t block) {
+  if (candidates_.empty()) return Status::ok();
+  Result<VectorBlockView> vectors = reader_.vectors(table_.lists[position], block);
+  if (!vectors) return vectors.status();
+  std::sort(candidates_.begin(), candidates_.end(),
+            [](const Candidate& a, const Candidate& b) { return a.estimate < b.estimate; });
+  // Vectors lie anywhere in the block: the next ones are on their way while one is scored.
+  const size_t vector_size = table_.layout.vector_size();
+  const auto fetch = [&](size_t i) {
+    if (i >= candidates_.size()) return;
+    const std::byte* vector = vectors->vectors + candidates_[i].entry * vector_size;
+    for (size_t offset = 0; offset < vector_size; offset += 64) __builtin_prefetch(vector + offset);
+  };
+  for (size_t i = 0; i < kVectorsFetched; ++i) fetch(i);
+  for (size_t i = 0; i < candidates_.size(); ++i) {
+    const Candidate& candidate = candidates_[i];
+    if (candidate.lower_bound > threshold()) continue;
+    fetch(i + kVectorsFetched);
+    best_.add(distance_(candidate.row, vectors->vectors + candidate.entry * vector_size));
+  }
+  candidates_.clear();
+  return Status::ok();
+}
+
+Status Search::scan_block(CodeQuery* query, uint32_t position, uint32_t block) {
+  Result<BlockView> codes = reader_.codes(table_.lists[position], block);
+  if (!codes) return codes.status();
+  const bool has_codes = table_.layout.code_size() > 0;
+  estimates_.resize(codes->count);
+  errors_.resize(codes->count);
+  if (has_codes) query->estimate(codes->codes, codes->count, estimates_.data(), errors_.data());
+  const double most = threshold();
+  for (uint32_t i = 0; i < codes->count; ++i) {
+    float lower_bound = has_codes ? estimates_[i] - errors_[i] : -std::numeric_limits<float>::infinity();
+    float estimate = has_codes ? estimates_[i] : 0;
+    if (!std::isfinite(lower_bound)) {  // overflowed: only the vector can tell
+      lower_bound = estimate = -std::numeric_limits<float>::infinity();
+    }
+    if (lower_bound > most) continue;
+    const RowId row = codes->row(i);
+    if (row != 0) candidates_.push_back({estimate, lower_bound, i, block, position, row});
+  }
+  return request_.max_candidates > 0 ? Status::ok() : score_block(position, block);
+}
+
+// The best by estimate of all lists' candidates.
+Status Search::score_best_candidates() {
+  const size_t cap = std::max(request_.max_candidates, request_.k);
+  const auto by_estimate = [](const Candidate& a, const Candidate& b) { return a.estimate < b.estimate; };
+  if (candidates_.size() > cap) {
+    std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(cap), candidates_.end(),
+                     by_estimate);
+    candidates_.resize(cap);
+  }
+  std::sort(candidates_.begin(), candidates_.end(), by_estimate);
+  for (const Candidate& candidate : candidates_) {
+    if (candidate.lower_bound > threshold()) continue;
+    if (is_interrupted(interrupted_)) return Status::cancelled();
+    Result<VectorBlockView> vectors = reader_.vectors(table_.lists[candidate.position], candidate.block);
+    if (!vectors) return vectors.status();
+    best_.add(distance_(candidate.row, vectors->vectors + candidate.entry * table_.layout.vector_size()));
   }
   return Status::ok();
 }
 
-Status Search::scan_everything(PostingScanner* scanner, std::vector<float>* heap) const {
-  std::vector<faiss::Index::idx_t> labels(heap->size(), -1);
-  const std::string prefix = generation_key(view_.generation);
-  auto blocks = storage_.iterate(Family::kBlocks, view_.at(), Reading::kRange);
-  uint64_t entries = 0, count = 0;
-  for (blocks->Seek(prefix); blocks->Valid() && blocks->key().starts_with(prefix); blocks->Next()) {
-    if (++count % 256 == 0 && is_interrupted(interrupted_)) return Status::cancelled();
-    Result<BlockView> block = decode_block(view(blocks->value()), table_.layout);
-    if (!block) return block.status();
-    scanner->scan(*block, heap, &labels);
-    entries += block->count;
-  }
-  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(blocks->status()));
-  if (entries != table_.catalog.vectors)
-    return corrupt("The lists have " + std::to_string(entries) + " entries instead of " +
-                   std::to_string(table_.catalog.vectors) + ".");
-  return Status::ok();
-}
-
-Status Search::search_lists(SearchResult* result) const {
+Status Search::search_lists() {
+  if (table_.catalog.vectors <= tuning_.exact_vectors || !(request_.recall < 1)) return read_vectors();
   std::vector<float> query(request_.query.begin(), request_.query.end());
   if (table_.catalog.options.metric == Metric::kCosine) normalise(query.data(), query.size());
-  PostingScanner scanner(table_.layout, table_.catalog.options.metric);
-  scanner.set_query(query.data());
-  std::vector<float> heap(request_.k, std::numeric_limits<float>::infinity());
-  const std::vector<uint32_t> lists = choose_lists(query.data());
-  const bool whole = lists.empty();
-  PG_SEMANTIC_RETURN_IF_ERROR(whole ? scan_everything(&scanner, &heap) : scan_lists(&scanner, lists, &heap));
-  std::vector<PostingScanner::Candidate> candidates = scanner.take_candidates(heap.front());
-  uint64_t cap = request_.max_candidates;
-  if (cap == 0 && !whole) cap = std::max<uint64_t>(uint64_t{4} * request_.k, 500);
-  if (cap > 0) cap = std::max<uint64_t>(cap, request_.k);
-  if (cap > 0 && candidates.size() > cap) {
-    // The best by estimate, then again by lower bound, which refine() relies on.
-    const auto middle = candidates.begin() + static_cast<std::ptrdiff_t>(cap);
-    std::nth_element(candidates.begin(), middle, candidates.end(),
-                     [](const auto& a, const auto& b) { return a.estimate < b.estimate; });
-    candidates.resize(cap);
-    std::sort(candidates.begin(), candidates.end(),
-              [](const auto& a, const auto& b) { return a.lower_bound < b.lower_bound; });
-  }
-  return refine(candidates, result);
-}
-
-Status Search::refine(const std::vector<PostingScanner::Candidate>& candidates, SearchResult* result) const {
-  BestHits best(request_.k);
-  std::vector<std::string> keys;
-  for (size_t first = 0; first < candidates.size(); first += kVectorsAtOnce) {
+  CodeQuery code_query(table_.layout, query);
+  for (const uint32_t position : choose_lists(query)) {
     if (is_interrupted(interrupted_)) return Status::cancelled();
-    if (first >= request_.k && candidates[first].lower_bound > best.kth_distance()) break;
-    const size_t count = std::min(kVectorsAtOnce, candidates.size() - first);
-    keys.clear();
-    for (size_t i = 0; i < count; ++i) keys.push_back(row_key(view_.generation, candidates[first + i].row));
-    size_t found = 0;
-    const auto visit = [&](size_t i, std::string_view value) -> Status {
-      PG_SEMANTIC_RETURN_IF_ERROR(check_vector(value, table_.catalog.options.dimensions));
-      best.add({candidates[first + i].row, distance_(value.data()), RowKind::kVector, {}});
-      ++found;
-      return Status::ok();
-    };
-    PG_SEMANTIC_RETURN_IF_ERROR(storage_.multi_get(Family::kVectors, keys, view_.at(), visit));
-    if (found != count) return corrupt("A row of a posting list has no vector.");
+    const ListRef& list = table_.lists[position];
+    code_query.set_list(table_.centroid(list));
+    for (uint32_t block = 0; block < list.sizes.blocks(); ++block)
+      PG_SEMANTIC_RETURN_IF_ERROR(scan_block(&code_query, position, block));
   }
-  result->hits = best.take();
-  return fill_hashes(&result->hits);
-}
-
-Status Search::fill_hashes(std::vector<SearchHit>* hits) const {
-  std::vector<std::string> keys;
-  keys.reserve(hits->size());
-  for (const SearchHit& hit : *hits) keys.push_back(row_key(view_.generation, hit.row));
-  size_t found = 0;
-  const auto visit = [&](size_t i, std::string_view value) -> Status {
-    Result<RowRecord> record = decode_row(value);
-    if (!record) return record.status();
-    (*hits)[i].hash = record->hash;
-    ++found;
-    return Status::ok();
-  };
-  PG_SEMANTIC_RETURN_IF_ERROR(storage_.multi_get(Family::kRows, keys, view_.at(), visit));
-  if (found != hits->size()) return corrupt("A row of a posting list has no row record.");
-  return Status::ok();
+  return request_.max_candidates > 0 ? score_best_candidates() : Status::ok();
 }
 
 }  // namespace
 
-uint32_t probes_for(const ListTable& table, const Tuning& tuning, float recall) {
-  const auto all = static_cast<uint32_t>(table.lists.size());
-  if (table.catalog.vectors <= tuning.exact_vectors || !table.calibration || !(recall < 1)) return all;
-  for (const Calibration::Point& point : table.calibration->points) {
-    if (point.recall < recall) continue;
-    // Lists made since the measurement share the neighbours of the old ones.
-    const uint64_t grown = std::max(all, table.calibration->lists);
-    return static_cast<uint32_t>(
-        std::min<uint64_t>(all, (point.probes * grown + table.calibration->lists - 1) / table.calibration->lists));
-  }
-  return all;
+float probing_gap(Metric metric, float score, float nearest_score, float query_norm) {
+  if (metric == Metric::kInnerProduct) return query_norm > 0 ? std::max(score - nearest_score, 0.0f) / query_norm : 0;
+  return std::max(std::sqrt(std::max(score, 0.0f)) - std::sqrt(std::max(nearest_score, 0.0f)), 0.0f);
+}
+
+float probing_limit(const ListTable& table, const Tuning& tuning, float recall) {
+  if (table.catalog.vectors <= tuning.exact_vectors || !table.calibration || !(recall < 1)) return INFINITY;
+  const std::vector<Calibration::Point>& points = table.calibration->points;
+  // Since the measurement rows have come: as large a share of them must be visited.
+  const float grown = table.calibration->vectors == 0
+                          ? 1
+                          : static_cast<float>(static_cast<double>(table.catalog.vectors) /
+                                               static_cast<double>(table.calibration->vectors));
+  const auto at = std::find_if(points.begin(), points.end(), [&](const auto& point) { return point.recall >= recall; });
+  if (at == points.end()) return INFINITY;
+  if (at == points.begin() || at->recall == recall) return grown * at->cost;
+  // Between two points misses fall about as a power of the cost.
+  const auto before = at - 1;
+  const float share = std::log((1 - before->recall) / (1 - recall)) / std::log((1 - before->recall) / (1 - at->recall));
+  return grown * (before->cost + (at->cost - before->cost) * std::clamp(share, 0.0f, 1.0f));
 }
 
 Status check_query(const Catalog& catalog, std::span<const float> query) {
@@ -299,6 +306,85 @@ Result<SearchResult> search_view(const Storage& storage, const ReadView& view, c
                                  const SearchRequest& request, const Interrupted& interrupted) {
   PG_SEMANTIC_RETURN_IF_ERROR(check_query(view.table->catalog, request.query));
   return Search(storage, view, tuning, request, interrupted).run();
+}
+
+Result<std::vector<SearchHit>> score_rows_of_view(const Storage& storage, const ReadView& view,
+                                                  std::span<const float> query, std::span<const RowId> rows,
+                                                  const Interrupted& interrupted) {
+  PG_SEMANTIC_RETURN_IF_ERROR(check_query(view.table->catalog, query));
+  struct Wanted {
+    const ListRef* list;
+    size_t at;  // in rows
+  };
+  constexpr size_t kRowsAtOnce = 1024;
+  std::vector<SearchHit> hits(rows.size());
+  std::vector<bool> found(rows.size());
+  std::vector<Wanted> wanted;
+  std::vector<std::string> keys;
+  for (size_t first = 0; first < rows.size(); first += kRowsAtOnce) {
+    if (is_interrupted(interrupted)) return Status::cancelled();
+    keys.clear();
+    for (size_t i = first; i < std::min(first + kRowsAtOnce, rows.size()); ++i)
+      keys.push_back(row_key(view.generation, rows[i]));
+    const auto visit = [&](size_t i, std::string_view value) -> Status {
+      Result<RowRecord> record = decode_row(value);
+      if (!record) return record.status();
+      const size_t at = first + i;
+      hits[at] = {rows[at], std::numeric_limits<double>::quiet_NaN(), 0, record->kind, record->hash};
+      found[at] = true;
+      if (record->kind != RowKind::kVector) return Status::ok();
+      const ListRef* list = view.table->find(record->list);
+      if (list == nullptr) return corrupt("Row " + std::to_string(rows[at]) + " is in a list that is not there.");
+      found[at] = false;  // until its vector is read
+      wanted.push_back({list, at});
+      return Status::ok();
+    };
+    PG_SEMANTIC_RETURN_IF_ERROR(storage.multi_get(Family::kRows, keys, view.at(), visit));
+  }
+  // List by list; within one, rows are looked up in the order of their numbers.
+  std::sort(wanted.begin(), wanted.end(), [&rows](const Wanted& a, const Wanted& b) {
+    return a.list != b.list ? a.list < b.list : rows[a.at] < rows[b.at];
+  });
+  ListReader reader(storage, view);
+  const ExactDistance distance(view.table->layout, query);
+  for (size_t first = 0, last = 0; first < wanted.size(); first = last) {
+    if (is_interrupted(interrupted)) return Status::cancelled();
+    const ListRef& list = *wanted[first].list;
+    while (last < wanted.size() && wanted[last].list == &list) ++last;
+    for (uint32_t block = 0; block < list.sizes.blocks(); ++block) {
+      Result<BlockView> codes = reader.codes(list, block);
+      if (!codes) return codes.status();
+      const std::byte* vectors = nullptr;
+      for (uint32_t i = 0; i < codes->count; ++i) {
+        const RowId row = codes->row(i);
+        const auto at = std::lower_bound(wanted.begin() + static_cast<std::ptrdiff_t>(first),
+                                         wanted.begin() + static_cast<std::ptrdiff_t>(last), row,
+                                         [&rows](const Wanted& a, RowId value) { return rows[a.at] < value; });
+        if (row == 0 || at == wanted.begin() + static_cast<std::ptrdiff_t>(last) || rows[at->at] != row) continue;
+        if (vectors == nullptr) {
+          Result<VectorBlockView> stored = reader.vectors(list, block);
+          if (!stored) return stored.status();
+          vectors = stored->vectors;
+        }
+        for (auto same = at; same != wanted.begin() + static_cast<std::ptrdiff_t>(last) && rows[same->at] == row;
+             ++same) {
+          hits[same->at] = distance(row, vectors + i * view.table->layout.vector_size());
+          found[same->at] = true;
+        }
+      }
+    }
+    for (size_t i = first; i < last; ++i) {
+      if (!found[wanted[i].at])
+        return corrupt("Row " + std::to_string(rows[wanted[i].at]) + " is not in list " + std::to_string(list.id) +
+                       ".");
+    }
+  }
+  size_t kept = 0;
+  for (size_t i = 0; i < hits.size(); ++i) {
+    if (found[i]) hits[kept++] = hits[i];
+  }
+  hits.resize(kept);
+  return hits;
 }
 
 }  // namespace pg_semantic::index

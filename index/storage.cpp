@@ -9,15 +9,17 @@
 #include <rocksdb/write_buffer_manager.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <thread>
 
 namespace pg_semantic::index {
 namespace {
 
-constexpr std::array<const char*, kFamilies> kFamilyNames = {
-    "default", "generations", "lists", "counts", "blocks", "rows", "locations", "vectors", "calibrations"};
+constexpr std::array<const char*, kFamilies> kFamilyNames = {"default", "generations", "lists", "counts",
+                                                             "codes",   "vectors",     "rows",  "calibrations"};
 constexpr uint64_t kLeastMemory = 8ull << 20;
 constexpr const char* kFormatKey = "format";
+constexpr const char* kUnfinishedPrefix = "unfinished-";
 
 rocksdb::ColumnFamilyOptions family_options(Family which, uint64_t memory_bytes,
                                             const std::shared_ptr<rocksdb::Cache>& cache) {
@@ -36,7 +38,8 @@ rocksdb::ColumnFamilyOptions family_options(Family which, uint64_t memory_bytes,
   options.write_buffer_size = std::clamp<uint64_t>(memory_bytes / 16, 1 << 20, 32 << 20);
   options.level_compaction_dynamic_level_bytes = true;
   switch (which) {
-    case Family::kBlocks:
+    case Family::kCodes:
+    case Family::kVectors:
       options.prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(12));  // generation | list
       options.memtable_prefix_bloom_size_ratio = 0.02;
       break;
@@ -79,6 +82,20 @@ void start_background_threads(const EngineOptions& options) {
   env->IncBackgroundThreadsIfNeeded(1, rocksdb::Env::HIGH);
 }
 
+Status unknown_format(std::string detail) {
+  return {StatusCode::kUnsupported, "semantic index directory has an unknown format", std::move(detail),
+          "REINDEX after removing the directory, or use the version that wrote it."};
+}
+
+// Whether RocksDB's directory has families that this format does not know.
+bool has_other_families(const std::string& path) {
+  std::vector<std::string> names;
+  if (!rocksdb::DB::ListColumnFamilies(rocksdb::DBOptions(), path, &names).ok()) return false;
+  return std::any_of(names.begin(), names.end(), [](const std::string& name) {
+    return std::find(kFamilyNames.begin(), kFamilyNames.end(), name) == kFamilyNames.end();
+  });
+}
+
 Status check_format(const Storage& storage) {
   rocksdb::PinnableSlice value;
   Result<bool> found = storage.get(Family::kDefault, kFormatKey, nullptr, &value);
@@ -93,11 +110,18 @@ Status check_format(const Storage& storage) {
   Result<uint32_t> version = decode_u32(view(value), "format version");
   if (!version) return version.status();
   if (*version != kFormatVersion)
-    return {StatusCode::kUnsupported, "semantic index directory has an unknown format",
-            "Its format version is " + std::to_string(*version) + "; this build reads " +
-                std::to_string(kFormatVersion) + ".",
-            "REINDEX after removing the directory, or use the version that wrote it."};
+    return unknown_format("Its format version is " + std::to_string(*version) + "; this build reads " +
+                          std::to_string(kFormatVersion) + ".");
   return Status::ok();
+}
+
+std::string unfinished_prefix(GenerationId generation) { return kUnfinishedPrefix + std::to_string(generation) + "-"; }
+
+void remove_files(const std::string& directory, const std::string& prefix) {
+  std::error_code ignored;
+  for (const auto& file : std::filesystem::directory_iterator(directory, ignored)) {
+    if (file.path().filename().string().starts_with(prefix)) std::filesystem::remove(file.path(), ignored);
+  }
 }
 
 }  // namespace
@@ -118,6 +142,7 @@ Result<std::unique_ptr<Storage>> Storage::open(const EngineOptions& options) {
   start_background_threads(options);
   std::unique_ptr<Storage> storage(new Storage);
   const uint64_t memory_bytes = std::max(options.memory_bytes, kLeastMemory);
+  storage->directory_ = options.path;
   storage->cache_ = rocksdb::NewLRUCache(memory_bytes, 4, false, 0.2);
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
   families.reserve(kFamilies);
@@ -127,7 +152,11 @@ Result<std::unique_ptr<Storage>> Storage::open(const EngineOptions& options) {
   rocksdb::DB* db = nullptr;
   const rocksdb::Status opened = rocksdb::DB::Open(database_options(options, memory_bytes, storage->cache_),
                                                    options.path, families, &handles, &db);
-  if (!opened.ok()) return from_rocksdb(opened);
+  if (!opened.ok()) {
+    if (opened.IsInvalidArgument() && has_other_families(options.path))
+      return unknown_format("Its column families are others.");
+    return from_rocksdb(opened);
+  }
   storage->db_.reset(db);
   std::copy(handles.begin(), handles.end(), storage->handles_.begin());
   PG_SEMANTIC_RETURN_IF_ERROR(check_format(*storage));
@@ -212,6 +241,30 @@ std::unique_ptr<rocksdb::Iterator> Storage::iterate(Family which, const rocksdb:
   return std::unique_ptr<rocksdb::Iterator>(db_->NewIterator(options, family(which)));
 }
 
+std::string Storage::unfinished_file(GenerationId generation, Family which, size_t number) const {
+  return directory_ + "/" + unfinished_prefix(generation) + kFamilyNames[static_cast<size_t>(which)] + "-" +
+         std::to_string(number) + ".sst";
+}
+
+void Storage::remove_unfinished_files() const { remove_files(directory_, kUnfinishedPrefix); }
+
+void Storage::remove_unfinished_files_of(GenerationId generation) const {
+  remove_files(directory_, unfinished_prefix(generation));
+}
+
+Status Storage::ingest(const std::vector<SortedFiles>& files) const {
+  std::vector<rocksdb::IngestExternalFileArg> arguments;
+  for (const SortedFiles& of_family : files) {
+    if (of_family.paths.empty()) continue;
+    rocksdb::IngestExternalFileArg argument;
+    argument.column_family = family(of_family.family);
+    argument.external_files = of_family.paths;
+    argument.options.move_files = true;
+    arguments.push_back(std::move(argument));
+  }
+  return arguments.empty() ? Status::ok() : from_rocksdb(db_->IngestExternalFiles(arguments));
+}
+
 bool Storage::has_contents(GenerationId generation, std::span<const Family> families) const {
   const std::string prefix = generation_key(generation);
   for (const Family which : families) {
@@ -237,8 +290,7 @@ void Storage::compact(GenerationId generation, std::atomic<bool>* cancelled) con
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;
   options.canceled = cancelled;
-  for (const Family which :
-       {Family::kVectors, Family::kBlocks, Family::kRows, Family::kLocations, Family::kLists, Family::kCounts}) {
+  for (const Family which : {Family::kVectors, Family::kCodes, Family::kRows, Family::kLists, Family::kCounts}) {
     if (cancelled->load()) return;
     // A hint: what is not given back now is given back by a later compaction.
     db_->CompactRange(options, family(which), &first, &end).PermitUncheckedError();

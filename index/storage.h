@@ -42,6 +42,7 @@ class Storage {
   Storage& operator=(const Storage&) = delete;
 
   [[nodiscard]] rocksdb::DB* db() const { return db_.get(); }
+  [[nodiscard]] const std::string& directory() const { return directory_; }
   [[nodiscard]] rocksdb::ColumnFamilyHandle* family(Family which) const {
     // cppcheck-suppress CastIntegerToAddressAtReturn ; the cast is the array's index
     return handles_[static_cast<size_t>(which)];
@@ -67,6 +68,18 @@ class Storage {
   [[nodiscard]] std::unique_ptr<rocksdb::Iterator> iterate(Family which, const rocksdb::Snapshot* snapshot,
                                                            Reading reading) const;
 
+  // Sorted files that ingest() takes over, each of one family.
+  struct SortedFiles {
+    Family family;
+    std::vector<std::string> paths;
+  };
+  // A name for such a file, unique in the directory; files that were not ingested are removed at the next open.
+  [[nodiscard]] std::string unfinished_file(GenerationId generation, Family which, size_t number) const;
+  void remove_unfinished_files() const;
+  void remove_unfinished_files_of(GenerationId generation) const;
+  // All or none; durable when it returns.
+  Status ingest(const std::vector<SortedFiles>& files) const;
+
   [[nodiscard]] bool has_contents(GenerationId generation, std::span<const Family> families) const;
   // Deletes a generation's keys in these families.
   Status delete_contents(rocksdb::WriteBatch* batch, GenerationId generation, std::span<const Family> families) const;
@@ -77,6 +90,7 @@ class Storage {
  private:
   Storage() = default;
 
+  std::string directory_;
   std::shared_ptr<rocksdb::Cache> cache_;
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};  // owned by db_, closed in the destructor

@@ -13,20 +13,20 @@
 namespace pg_semantic::index {
 
 struct Tuning {
-  uint32_t list_limit = 512;           // entries; a longer list is split
-  uint32_t list_floor = 24;            // entries; a shorter list that loses a row is merged away
-  uint32_t built_list_entries = 256;   // mean after a build
-  uint32_t neighbour_lists = 12;       // whose border vectors a split looks at
-  uint32_t graph_lists = 2000;         // more lists than this are found through HNSW
-  uint64_t exact_vectors = 20000;      // generations up to this size are scanned whole
-  uint32_t calibration_samples = 128;  // stored vectors searched to find the probes
+  uint32_t list_limit = 512;            // entries; a longer list is split
+  uint32_t list_floor = 24;             // entries; a shorter list that loses a row is merged away
+  uint32_t built_list_entries = 256;    // mean after a build
+  uint32_t neighbour_lists = 12;        // whose border vectors a split looks at
+  uint32_t graph_lists = 2000;          // more lists than this are found through HNSW
+  uint64_t exact_vectors = 1000;        // generations up to this size are scanned whole
+  uint32_t calibration_samples = 1024;  // stored vectors whose neighbours tell how far to look
 };
 
-// Entries that a list of such codes may have: wide codes make shorter lists, so
+// Entries that a list of such vectors may have: wide ones make shorter lists, so
 // that splitting one, which loads its neighbours too, stays within memory.
-inline uint32_t list_limit_for(const Tuning& tuning, size_t code_size) {
+inline uint32_t list_limit_for(const Tuning& tuning, size_t vector_size) {
   constexpr size_t kListBytes = 4 << 20;
-  return static_cast<uint32_t>(std::min<size_t>(tuning.list_limit, std::max<size_t>(64, kListBytes / code_size)));
+  return static_cast<uint32_t>(std::min<size_t>(tuning.list_limit, std::max<size_t>(64, kListBytes / vector_size)));
 }
 
 Result<std::unique_ptr<Engine>> open_engine(const EngineOptions& options, const Tuning& tuning);

@@ -16,7 +16,7 @@ class IndexCorruption : public ::testing::TestWithParam<Family> {
     Tuning tuning;
     tuning.exact_vectors = 100;
     const auto engine = open_or_fail(directory_.path(), tuning);
-    ASSERT_OK(create(*engine, kGeneration, Metric::kL2, Codec::kSq8, true));
+    ASSERT_OK(create(*engine, kGeneration, Metric::kL2, Codec::kBit, true));
     ASSERT_OK(insert(*engine, kGeneration, vectors_));
     ASSERT_OK(engine->finish_build(kGeneration, nullptr, {}));
     ASSERT_OK(create(*engine, kGeneration + 1));
@@ -95,7 +95,7 @@ TEST_P(IndexCorruption, IsNoticedAndSurvived) {
     // A sound index for the next damage.
     const auto engine = open_or_fail(directory_.path());
     ASSERT_OK(engine->apply(encode_drop(kGeneration), false));
-    ASSERT_OK(create(*engine, kGeneration, Metric::kL2, Codec::kSq8, true));
+    ASSERT_OK(create(*engine, kGeneration, Metric::kL2, Codec::kBit, true));
     ASSERT_OK(insert(*engine, kGeneration, vectors_));
     ASSERT_OK(engine->finish_build(kGeneration, nullptr, {}));
   }
@@ -108,8 +108,8 @@ TEST_P(IndexCorruption, IsNoticedAndSurvived) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, IndexCorruption,
-                         ::testing::Values(Family::kGenerations, Family::kLists, Family::kCounts, Family::kBlocks,
-                                           Family::kRows, Family::kLocations, Family::kVectors),
+                         ::testing::Values(Family::kGenerations, Family::kLists, Family::kCounts, Family::kCodes,
+                                           Family::kVectors, Family::kRows),
                          [](const auto& info) { return "Family" + std::to_string(static_cast<int>(info.param)); });
 
 }  // namespace

@@ -38,7 +38,17 @@ class ModelTest {
 
   void run(int steps) {
     reopen();
-    ASSERT_OK(create(*engine_, kGeneration, metric_, codec_, random_() % 2 == 0));
+    const bool building = random_() % 2 == 0;
+    ASSERT_OK(create(*engine_, kGeneration, metric_, codec_, building));
+    for (int step = 0; building && step < 20; ++step) {
+      if (random_() % 3 > 0) {
+        insert_some();
+      } else {
+        delete_some();
+      }
+      if (step % 7 == 6) reopen();
+    }
+    if (building) ASSERT_OK(engine_->finish_build(kGeneration, nullptr, {}));
     for (int step = 0; step < steps && !::testing::Test::HasFailure(); ++step) {
       const uint64_t dice = random_() % 100;
       if (dice < 45) {
@@ -121,6 +131,8 @@ class ModelTest {
     EXPECT_TRUE(!result->exhausted || result->hits.size() == model_.size());
     EXPECT_TRUE(k < model_.size() || result->exhausted);
     const bool exact = recall == 1.0f || k >= model_.size();
+    double error = 0;  // distances in the result's order differ by no more than one of them may
+    for (const SearchHit& hit : result->hits) error = std::max(error, hit.error);
     std::map<RowId, int> seen;
     for (size_t i = 0; i < result->hits.size(); ++i) {
       const SearchHit& hit = result->hits[i];
@@ -130,10 +142,10 @@ class ModelTest {
       EXPECT_EQ(hit.kind, at->second.kind);
       EXPECT_EQ(hit.hash, hash_of(at->second.hash));
       if (i < truth.size() && exact) {
-        EXPECT_NEAR(hit.distance, truth[i].first, 1e-6 * std::max(1.0, std::fabs(truth[i].first)));
+        EXPECT_NEAR(hit.distance, truth[i].first, 2 * error + 1e-9);
       }
       if (hit.kind == RowKind::kVector) {
-        EXPECT_NEAR(hit.distance, exact_distance(metric_, at->second.vector, query), 1e-6 * 10);
+        EXPECT_NEAR(hit.distance, exact_distance(metric_, at->second.vector, query), hit.error + 1e-9);
       }
     }
   }
@@ -164,6 +176,9 @@ class ModelTest {
 };
 
 TEST(IndexModel, CosineSq8) { ModelTest(1, Metric::kCosine, Codec::kSq8).run(400); }
+TEST(IndexModel, CosineBit) { ModelTest(6, Metric::kCosine, Codec::kBit).run(400); }
+TEST(IndexModel, DistanceBit) { ModelTest(7, Metric::kL2, Codec::kBit).run(400); }
+TEST(IndexModel, InnerProductBit) { ModelTest(8, Metric::kInnerProduct, Codec::kBit).run(400); }
 TEST(IndexModel, CosineF32) { ModelTest(2, Metric::kCosine, Codec::kF32).run(250); }
 TEST(IndexModel, DistanceF16) { ModelTest(3, Metric::kL2, Codec::kF16).run(250); }
 TEST(IndexModel, DistanceSq8) { ModelTest(4, Metric::kL2, Codec::kSq8).run(400); }

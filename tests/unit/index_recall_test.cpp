@@ -44,7 +44,7 @@ void expect_real_vectors_found(const std::vector<Vector>& vectors, const std::ve
   for (const Tuning& tuning : {Tuning(), lists_matter}) {
     const auto engine = open_or_fail(directory.path(), tuning);
     ASSERT_TRUE(engine);
-    const double least = tuning.exact_vectors == lists_matter.exact_vectors ? 0.97 : 0.99;
+    const double least = 0.96;  // of 500 neighbours; 0.99 is aimed at
     for (const Metric metric : metrics) {
       for (const bool building : {false, true}) {
         ASSERT_OK(engine->apply(encode_drop(1), false));
@@ -60,16 +60,44 @@ void expect_real_vectors_found(const std::vector<Vector>& vectors, const std::ve
   }
 }
 
+// semantic.recall is what is found, by queries that are not in the index.
+void expect_recall_as_asked(const std::vector<Vector>& vectors, const std::vector<Metric>& metrics) {
+  ASSERT_GE(vectors.size(), 2000u);
+  // Every tenth is a query: files may be in an order.
+  std::vector<Vector> indexed, queries;
+  for (size_t i = 0; i < vectors.size(); ++i) (i % 10 == 7 ? queries : indexed).push_back(vectors[i]);
+  for (const Metric metric : metrics) {
+    for (const bool building : {false, true}) {
+      TemporaryDirectory directory;
+      const auto engine = open_or_fail(directory.path());
+      ASSERT_TRUE(engine);
+      ASSERT_OK(create(*engine, 1, metric, Codec::kBit, building));
+      ASSERT_OK(insert(*engine, 1, indexed));
+      ASSERT_OK(engine->finish_build(1, nullptr, {}));
+      engine->wait_for_maintenance();
+      for (const float target : {0.8f, 0.9f, 0.95f, 0.99f}) {
+        // 0.02, and what so few queries may be off by chance.
+        EXPECT_NEAR(recall_of(*engine, 1, metric, indexed, queries, 10, target), target, 0.035)
+            << "metric " << static_cast<int>(metric) << (building ? ", built" : ", grown");
+      }
+    }
+  }
+}
+
 TEST(IndexRecall, SiftVectors) {
   const auto path = shared_data() / "ann" / "sift-dataset-5k.tsv";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "SKIP: " << path << " is not there";
-  expect_real_vectors_found(read_tab_separated(path), {Metric::kL2, Metric::kCosine});
+  const std::vector<Vector> vectors = read_tab_separated(path);
+  expect_real_vectors_found(vectors, {Metric::kL2, Metric::kCosine});
+  expect_recall_as_asked(vectors, {Metric::kL2, Metric::kCosine});
 }
 
 TEST(IndexRecall, DeepVectors) {
   const auto path = shared_data() / "ann" / "deep1b_96d.jsonl";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "SKIP: " << path << " is not there";
-  expect_real_vectors_found(read_json_lines(path), {Metric::kL2, Metric::kInnerProduct, Metric::kCosine});
+  const std::vector<Vector> vectors = read_json_lines(path);
+  expect_real_vectors_found(vectors, {Metric::kL2, Metric::kInnerProduct, Metric::kCosine});
+  expect_recall_as_asked(vectors, {Metric::kL2, Metric::kInnerProduct, Metric::kCosine});
 }
 
 TEST(IndexRecall, GrownIsAboutAsGoodAsBuilt) {
@@ -89,10 +117,10 @@ TEST(IndexRecall, GrownIsAboutAsGoodAsBuilt) {
   std::array<double, 2> recall{};
   for (const GenerationId generation : {1, 2}) {
     recall[generation - 1] = recall_of(*engine, generation, Metric::kCosine, vectors, queries, 10, 0.95f);
-    EXPECT_GE(recall[generation - 1], 0.94);
+    EXPECT_NEAR(recall[generation - 1], 0.95, 0.035);
     Result<float> measured = engine->measure_recall(generation, 10, 50, 0.95f, {});
     ASSERT_TRUE(measured.is_ok());
-    EXPECT_GE(*measured, 0.94f);
+    EXPECT_NEAR(*measured, 0.95, 0.035);
     EXPECT_EQ(problems_of(*engine, generation), std::vector<std::string>());
     const GenerationStatistics statistics = engine->statistics(generation).value();
     EXPECT_GT(statistics.lists, kVectors / 512);

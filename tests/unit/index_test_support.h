@@ -62,7 +62,7 @@ inline ContentHash hash_of(uint64_t value) {
 }
 
 inline Status create(Engine& engine, GenerationId generation, Metric metric = Metric::kCosine,
-                     Codec codec = Codec::kSq8, bool building = false) {
+                     Codec codec = Codec::kBit, bool building = false) {
   GenerationOptions options;
   options.metric = metric;
   options.codec = codec;
@@ -134,11 +134,11 @@ inline std::vector<std::pair<double, RowId>> exact_search(Metric metric, const s
   return result;
 }
 
-// Share of the true `k` nearest found, counting equal distances as equal.
-// Distances of all hits are compared to `tolerance`.
+// Share of the true `k` nearest found, counting distances as equal that storing
+// may have made so.  Distances of all hits must be right up to the error they give.
 inline double recall_of(const Engine& engine, GenerationId generation, Metric metric,
                         const std::vector<Vector>& vectors, const std::vector<Vector>& queries, uint32_t k,
-                        float recall, double tolerance = 1e-5) {
+                        float recall) {
   uint64_t found = 0;
   for (const Vector& query : queries) {
     const auto truth = exact_search(metric, vectors, query);
@@ -154,9 +154,9 @@ inline double recall_of(const Engine& engine, GenerationId generation, Metric me
     const double farthest = truth[std::min<size_t>(k, truth.size()) - 1].first;
     for (const SearchHit& hit : result->hits) {
       const double expected = exact_distance(metric, vectors[hit.row - 1], query);
-      EXPECT_NEAR(hit.distance, expected, tolerance * std::max(1.0, std::fabs(expected)));
+      EXPECT_NEAR(hit.distance, expected, hit.error + 1e-9 * std::max(1.0, std::fabs(expected)));
       EXPECT_EQ(hit.hash, hash_of(hit.row));
-      found += expected <= farthest + 1e-12 ? 1 : 0;
+      found += expected <= farthest + 2 * hit.error + 1e-12 ? 1 : 0;
     }
   }
   return static_cast<double>(found) / static_cast<double>(queries.size() * k);

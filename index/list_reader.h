@@ -1,0 +1,52 @@
+// Reading posting lists: the blocks of codes and of vectors, checked against what
+// the list table says.
+//
+// Thread safety: one reader, one thread.
+#ifndef PG_SEMANTIC_INDEX_LIST_READER_H
+#define PG_SEMANTIC_INDEX_LIST_READER_H
+
+#include "index/generation.h"
+
+namespace pg_semantic::index {
+
+class ListReader {
+ public:
+  ListReader(const Storage& storage, const ReadView& view) : storage_(storage), view_(view), table_(*view.table) {}
+
+  // What is returned lives until the next call of the same function.
+  Result<BlockView> codes(const ListRef& list, uint32_t block);
+  Result<VectorBlockView> vectors(const ListRef& list, uint32_t block);
+
+  // Calls visit(row, stored vector) for the live entries; a Status that is not ok ends it.
+  template <typename Visit>
+  Status for_each(const ListRef& list, const Visit& visit) {
+    uint32_t live = 0;
+    for (uint32_t block = 0; block < list.sizes.blocks(); ++block) {
+      Result<BlockView> rows = codes(list, block);
+      if (!rows) return rows.status();
+      Result<VectorBlockView> stored = vectors(list, block);
+      if (!stored) return stored.status();
+      for (uint32_t i = 0; i < rows->count; ++i) {
+        const RowId row = rows->row(i);
+        if (row == 0) continue;
+        ++live;
+        PG_SEMANTIC_RETURN_IF_ERROR(visit(row, stored->vectors + i * table_.layout.vector_size()));
+      }
+    }
+    if (live != list.live()) return wrong_live_count(list, live);
+    return Status::ok();
+  }
+
+ private:
+  static Status wrong_live_count(const ListRef& list, uint32_t live);
+  Status read(Family family, const ListRef& list, uint32_t block, rocksdb::PinnableSlice* value) const;
+
+  const Storage& storage_;
+  const ReadView& view_;
+  const ListTable& table_;
+  rocksdb::PinnableSlice codes_, vectors_;
+};
+
+}  // namespace pg_semantic::index
+
+#endif  // PG_SEMANTIC_INDEX_LIST_READER_H

@@ -1,0 +1,132 @@
+// See spool.h.
+#include "index/spool.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+#include <string_view>
+
+#include "index/bytes.h"
+#include "index/records.h"
+
+namespace pg_semantic::index {
+namespace {
+
+constexpr std::string_view kPrefix = "collected-";
+
+std::string path_of(const std::string& directory, GenerationId generation) {
+  return directory + "/" + std::string(kPrefix) + std::to_string(generation);
+}
+
+}  // namespace
+
+Spool::Mapping::~Mapping() {
+  if (size_ > 0) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+Status Spool::Mapping::for_each(size_t from, const std::function<Status(std::span<const std::byte>)>& visit) const {
+  while (from < size_) {
+    if (size_ - from < sizeof(uint64_t)) return corrupt("The collected changes are cut off.");
+    const auto length = load<uint64_t>(data_ + from);
+    from += sizeof(uint64_t);
+    if (length > size_ - from) return corrupt("The collected changes are cut off.");
+    PG_SEMANTIC_RETURN_IF_ERROR(visit({data_ + from, length}));
+    from += length;
+  }
+  return Status::ok();
+}
+
+Result<std::unique_ptr<Spool>> Spool::open(const std::string& directory, GenerationId generation) {
+  const std::string path = path_of(directory, generation);
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (descriptor < 0)
+    return Status(errno == ENOSPC ? StatusCode::kDiskFull : StatusCode::kIoError,
+                  "could not open file \"" + path + "\": " + std::strerror(errno));
+  std::unique_ptr<Spool> spool(new Spool(path, descriptor));
+  PG_SEMANTIC_RETURN_IF_ERROR(spool->cut_off_incomplete_end());
+  return spool;
+}
+
+Spool::~Spool() { ::close(descriptor_); }
+
+Status Spool::failed(const char* what) const {
+  return {errno == ENOSPC || errno == EDQUOT ? StatusCode::kDiskFull : StatusCode::kIoError,
+          std::string("could not ") + what + " file \"" + path_ + "\": " + std::strerror(errno)};
+}
+
+Status Spool::cut_off_incomplete_end() {
+  struct stat file {};
+  if (::fstat(descriptor_, &file) != 0) return failed("look at");
+  const auto end = static_cast<uint64_t>(file.st_size);
+  uint64_t whole = 0;
+  while (end - whole >= sizeof(uint64_t)) {
+    uint64_t length = 0;
+    if (::pread(descriptor_, &length, sizeof length, static_cast<off_t>(whole)) != sizeof length) return failed("read");
+    if (length > end - whole - sizeof length) break;
+    whole += sizeof length + length;
+  }
+  if (whole != end && ::ftruncate(descriptor_, static_cast<off_t>(whole)) != 0) return failed("truncate");
+  size_ = whole;
+  return Status::ok();
+}
+
+Status Spool::append(std::span<const std::byte> change) {
+  uint64_t length = change.size();
+  std::array<iovec, 2> parts = {iovec{&length, sizeof length},
+                                iovec{const_cast<std::byte*>(change.data()), change.size()}};
+  size_t written = 0;
+  const size_t total = sizeof length + change.size();
+  while (written < total) {
+    std::array<iovec, 2> left = parts;
+    size_t skip = written;
+    for (iovec& part : left) {
+      const size_t of_part = std::min(skip, part.iov_len);
+      part.iov_base = static_cast<char*>(part.iov_base) + of_part;
+      part.iov_len -= of_part;
+      skip -= of_part;
+    }
+    const ssize_t now = ::pwritev(descriptor_, left.data(), left.size(), static_cast<off_t>(size_ + written));
+    if (now < 0 && errno == EINTR) continue;
+    if (now <= 0) {
+      const Status status = failed("write");
+      (void)!::ftruncate(descriptor_, static_cast<off_t>(size_));
+      return status;
+    }
+    written += static_cast<size_t>(now);
+  }
+  size_ += total;
+  return Status::ok();
+}
+
+Result<std::unique_ptr<Spool::Mapping>> Spool::map() const {
+  if (size_ == 0) return std::make_unique<Mapping>(nullptr, 0);
+  void* data = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, descriptor_, 0);
+  if (data == MAP_FAILED) return failed("map");
+  return std::make_unique<Mapping>(static_cast<const std::byte*>(data), size_);
+}
+
+void Spool::remove(const std::string& directory, GenerationId generation) {
+  ::unlink(path_of(directory, generation).c_str());
+}
+
+void Spool::remove_orphans(const std::string& directory, const std::function<bool(GenerationId)>& exists) {
+  std::error_code ignored;
+  for (const auto& file : std::filesystem::directory_iterator(directory, ignored)) {
+    const std::string name = file.path().filename().string();
+    if (!name.starts_with(kPrefix)) continue;
+    GenerationId generation = 0;
+    const char* digits = name.data() + kPrefix.size();
+    const auto parsed = std::from_chars(digits, name.data() + name.size(), generation);
+    if (parsed.ec == std::errc() && parsed.ptr == name.data() + name.size() && !exists(generation))
+      ::unlink(file.path().c_str());
+  }
+}
+
+}  // namespace pg_semantic::index
