@@ -17,6 +17,8 @@ namespace {
 constexpr int kWorkerStartMilliseconds = 30000;
 constexpr int kAttempts = 5;
 constexpr long kPollMilliseconds = 100;
+constexpr int kWaitMilliseconds = 10;
+constexpr int kWaitsBetweenLooks = 20;
 
 RequestSlot* held_slot = nullptr;
 
@@ -38,27 +40,18 @@ struct Reply {
   pg_unreachable();
 }
 
-int32_t my_number() {
-#if PG_VERSION_NUM >= 170000
-  return MyProcNumber;
-#else
-  return MyProc->pgprocno;
-#endif
-}
-
 // Gives the slot back, whoever's turn it is.
 void release_slot() {
   RequestSlot* slot = held_slot;
   if (slot == nullptr) return;
   held_slot = nullptr;
-  SlotState expected = SlotState::kRequest;
   slot->cancel.store(1);
-  if (slot->state.compare_exchange_strong(expected, SlotState::kAbandoned)) {
-    wake_worker();
-    return;
+  SlotState state = slot->state.load();
+  for (;;) {
+    const SlotState next = state == SlotState::kRunning ? SlotState::kAbandoned : SlotState::kFree;
+    if (slot->state.compare_exchange_weak(state, next)) break;
   }
-  slot->state.store(SlotState::kFree);
-  ConditionVariableBroadcast(&index_shared_memory()->slot_freed);
+  if (state != SlotState::kRunning) ConditionVariableBroadcast(&index_shared_memory()->slot_freed);
 }
 
 void release_slot_at_exit(int code, Datum argument) { release_slot(); }
@@ -82,30 +75,37 @@ void wait_for_worker() {
   ConditionVariableCancelSleep();
 }
 
+// The first free slot, or nullptr.
+RequestSlot* try_to_claim() {
+  for (RequestSlot& slot : index_shared_memory()->slots) {
+    SlotState expected = SlotState::kFree;
+    if (slot.state.load(std::memory_order_relaxed) == expected &&
+        slot.state.compare_exchange_strong(expected, SlotState::kClaimed))
+      return &slot;
+  }
+  return nullptr;
+}
+
 void claim_slot() {
   static bool exit_callback_registered = false;
   if (!exit_callback_registered) {
     before_shmem_exit(release_slot_at_exit, 0);
     exit_callback_registered = true;
   }
-  IndexSharedMemory* shared = index_shared_memory();
-  ConditionVariablePrepareToSleep(&shared->slot_freed);
-  for (;;) {
-    for (RequestSlot& slot : shared->slots) {
-      SlotState expected = SlotState::kFree;
-      if (slot.state.compare_exchange_strong(expected, SlotState::kClaimed)) {
-        slot.backend_number = my_number();
-        slot.cancel.store(0);
-        slot.progress.phase.store(0);
-        slot.progress.done.store(0);
-        slot.progress.total.store(0);
-        held_slot = &slot;
-        ConditionVariableCancelSleep();
-        return;
-      }
-    }
-    ConditionVariableTimedSleep(&shared->slot_freed, kPollMilliseconds, PG_WAIT_EXTENSION);
+  RequestSlot* slot = try_to_claim();
+  if (slot == nullptr) {
+    IndexSharedMemory* shared = index_shared_memory();
+    ConditionVariablePrepareToSleep(&shared->slot_freed);
+    // A slot that the worker frees is not announced.
+    while ((slot = try_to_claim()) == nullptr)
+      ConditionVariableTimedSleep(&shared->slot_freed, kPollMilliseconds, PG_WAIT_EXTENSION);
+    ConditionVariableCancelSleep();
   }
+  held_slot = slot;
+  slot->cancel.store(0);
+  slot->progress.phase.store(0);
+  slot->progress.done.store(0);
+  slot->progress.total.store(0);
 }
 
 void report_build_progress(const RequestSlot* slot) {
@@ -120,21 +120,23 @@ void report_build_progress(const RequestSlot* slot) {
 
 // Waits for the worker's turn to end.  False: the worker died over it.
 bool wait_for_reply(RequestSlot* slot, bool cancellable, bool show_progress) {
-  for (;;) {
+  for (int waits = 1;; ++waits) {
     const SlotState state = slot->state.load();
     if (state == SlotState::kReply) return true;
     if (state == SlotState::kFailed) return false;
     if (show_progress) report_build_progress(slot);
-    const int events =
-        WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kPollMilliseconds, PG_WAIT_EXTENSION);
-    if (events & WL_LATCH_SET) ResetLatch(MyLatch);
+    // A signal does not end the sleep: what it asks for is looked at this often.
+    pgstat_report_wait_start(PG_WAIT_EXTENSION);
+    wait_while(slot->state, state, kWaitMilliseconds);
+    pgstat_report_wait_end();
     if (cancellable) CHECK_FOR_INTERRUPTS();
+    if (waits % kWaitsBetweenLooks == 0 && !PostmasterIsAlive()) exit(1);  // as WL_EXIT_ON_PM_DEATH does
   }
 }
 
 void hand_over(RequestSlot* slot) {
   slot->state.store(SlotState::kRequest);
-  wake_worker();
+  index_shared_memory()->doorbell.ring();
 }
 
 // Sends the message in parts.  False: the worker died.
@@ -285,9 +287,14 @@ void sync_index_changes() {
   if (enableFsync) request(RequestKind::kSync, {nullptr, 0, nullptr, 0}, false);
 }
 
-ScanHits search_index(index::GenerationId generation, std::span<const float> query, uint32_t k) {
-  const SearchHeader header = {generation, static_cast<uint32_t>(query.size()), k, static_cast<float>(settings.recall),
-                               static_cast<uint32_t>(settings.max_candidates)};
+ScanHits search_index(index::GenerationId generation, std::span<const float> query, uint32_t k, uint32_t recall_rows) {
+  const SearchHeader header = {generation,
+                               static_cast<uint32_t>(query.size()),
+                               k,
+                               static_cast<float>(settings.recall),
+                               recall_rows,
+                               static_cast<uint32_t>(settings.max_candidates),
+                               0};
   const Reply reply = request(RequestKind::kSearch, {&header, sizeof(header), query.data(), query.size_bytes()}, true);
   const auto found = read_reply<SearchReply>(reply);
   const size_t bytes = static_cast<size_t>(found.hits) * sizeof(index::SearchHit);

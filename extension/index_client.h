@@ -30,7 +30,8 @@ struct ScanHits {
   uint32_t count;
   bool exhausted;
 };
-ScanHits search_index(index::GenerationId generation, std::span<const float> query, uint32_t k);
+// semantic.recall of the first `recall_rows`.
+ScanHits search_index(index::GenerationId generation, std::span<const float> query, uint32_t k, uint32_t recall_rows);
 
 // Rows after `after` in ascending order into `rows` (room for `limit`); returns how many.
 uint32_t list_index_rows(index::GenerationId generation, index::RowId after, index::ListedRow* rows, uint32_t limit);

@@ -61,6 +61,7 @@ namespace pg_semantic {
 namespace {
 
 constexpr uint32_t kFirstRows = 40;
+constexpr uint32_t kRecallRows = 10;        // what semantic.recall is about; who wants more rows wants these as surely
 constexpr double kDistanceRounding = 1e-9;  // of the operators and of the index, both in double
 constexpr uint32_t kGrowth = 8;
 
@@ -147,7 +148,8 @@ void search(ScanState* state) {
     vector = {zeros, std::max<size_t>(dimensions, 1)};
     state->k = PG_UINT32_MAX;
   }
-  state->hits = search_index(state->metapage.generation, vector, state->k);
+  state->hits =
+      search_index(state->metapage.generation, vector, state->k, state->k == kFirstRows ? kRecallRows : state->k);
   state->next = 0;
   bound_distances(state);
   MemoryContextSwitchTo(before);

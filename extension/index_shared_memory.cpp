@@ -42,6 +42,8 @@ void start_shared_memory() {
     SpinLockInit(&shared_memory->garbage_lock);
     shared_memory->garbage_head = 0;
     shared_memory->garbage_count = 0;
+    shared_memory->doorbell.rings.store(0);
+    shared_memory->doorbell.sleepers.store(0);
     for (RequestSlot& slot : shared_memory->slots) slot.state.store(SlotState::kFree);
   }
   LWLockRelease(AddinShmemInitLock);

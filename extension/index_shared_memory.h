@@ -22,13 +22,14 @@ struct IndexSharedMemory {
   uint32_t garbage_count;  // under garbage_lock
   GarbageItem garbage[kGarbageCapacity];
 
+  alignas(64) Doorbell doorbell;
   RequestSlot slots[kSlotCount];
 };
 
 // nullptr unless the library was preloaded.
 IndexSharedMemory* index_shared_memory();
 
-// Wakes the worker, if there is one.
+// Wakes the worker's main thread, if there is one.
 void wake_worker();
 
 // Adds an item for the worker; false when the ring stayed full for seconds.

@@ -1,23 +1,21 @@
 // The index worker's process: PostgreSQL on the main thread, the engine on the
 // request threads.
 //
-// The main thread alone calls PostgreSQL: it waits for its latch, takes complete
-// requests out of the slots and puts replies back.  Request threads compute; an
-// eventfd tells the main thread that a reply is there.  Every thread but the
-// main one runs with all signals blocked.
+// The main thread alone calls PostgreSQL: it waits for its latch and takes garbage.
+// Request threads take requests out of the slots, compute, put replies back and wake
+// the backends, which sleep on futexes: a request costs two changes of context.  Every
+// thread but the main one runs with all signals blocked.
 #include "extension/index_shared_memory.h"
 
 extern "C" {
 #include "postmaster/interrupt.h"
 }
 
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <csignal>
-#include <condition_variable>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
@@ -40,131 +38,40 @@ namespace pg_semantic {
 namespace {
 
 constexpr uint32_t kRequestThreads = 6;
+constexpr int kSleepMilliseconds = 1000;
 
-// A slot's conversation, as the worker sees it.  Owned by the main thread,
-// lent to a request thread between dispatch and completion.
+// A slot's conversation, as the worker sees it.  Owned by the thread that has set the
+// slot to kRunning.
 struct Conversation {
   std::vector<std::byte> request;
   std::vector<std::byte> reply;
   size_t sent = 0;  // of reply
-  bool running = false;
-};
-
-// What a request thread is asked to do: a slot's request, or a piece of garbage.
-struct Job {
-  int32_t slot = -1;
-  RequestKind kind{};
-  GarbageItem garbage{};
+  bool begun = false;
 };
 
 class Worker {
  public:
   Worker(IndexSharedMemory* shared, std::unique_ptr<index::Engine> engine)
-      : shared_(shared), engine_(std::move(engine)), completed_event_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
+      : shared_(shared), engine_(std::move(engine)) {}
 
   ~Worker() { stop(); }
 
-  [[nodiscard]] int completed_event() const { return completed_event_; }
-
   void start_threads() {
-    for (uint32_t i = 0; i < kRequestThreads; ++i) threads_.emplace_back([this] { run_jobs(); });
+    fail_orphaned_requests();
+    for (uint32_t i = 0; i < kRequestThreads; ++i) threads_.emplace_back([this] { run(); });
   }
 
   // Cancels what runs, joins the threads, closes the engine.
   void stop() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    job_added_.notify_all();
+    stopping_ = true;
+    shared_->doorbell.rings.fetch_add(1);
+    wake_sleepers(shared_->doorbell.rings);
     for (std::thread& thread : threads_) thread.join();
     threads_.clear();
     engine_.reset();
   }
 
-  // Requests that a predecessor left unanswered: their senders ask again.
-  void fail_orphaned_requests() {
-    for (RequestSlot& slot : shared_->slots) {
-      SlotState expected = SlotState::kRequest;
-      if (slot.state.compare_exchange_strong(expected, SlotState::kFailed)) {
-        SetLatch(&GetPGProcByNumber(slot.backend_number)->procLatch);
-      } else if (expected == SlotState::kAbandoned) {
-        free_slot(slot);
-      }
-    }
-  }
-
-  void serve() {
-    drain_event();
-    finish_completed();
-    for (uint32_t i = 0; i < kSlotCount; ++i) serve_slot(i);
-    take_garbage();
-  }
-
- private:
-  void free_slot(RequestSlot& slot) {
-    slot.state.store(SlotState::kFree);
-    ConditionVariableBroadcast(&shared_->slot_freed);
-  }
-
-  void serve_slot(uint32_t number) {
-    RequestSlot& slot = shared_->slots[number];
-    Conversation& conversation = conversations_[number];
-    if (conversation.running) return;
-    const SlotState state = slot.state.load();
-    if (state == SlotState::kAbandoned) {
-      free_slot(slot);
-      return;
-    }
-    if (state != SlotState::kRequest) return;
-    if (conversation.sent < conversation.reply.size() && slot.first == 0) {
-      send_part(slot, conversation);  // the backend has taken a part of the reply
-      return;
-    }
-    if (slot.first != 0) conversation = {};
-    const uint32_t length = slot.length <= kSlotBytes ? slot.length : 0;
-    conversation.request.insert(conversation.request.end(), slot.data, slot.data + length);
-    if (slot.more != 0) {
-      slot.length = 0;
-      hand_over(slot);
-      return;
-    }
-    conversation.running = true;
-    add_job({static_cast<int32_t>(number), slot.kind, {}});
-  }
-
-  void send_part(RequestSlot& slot, Conversation& conversation) {
-    const size_t part = std::min(kSlotBytes, conversation.reply.size() - conversation.sent);
-    std::memcpy(slot.data, conversation.reply.data() + conversation.sent, part);
-    conversation.sent += part;
-    slot.length = static_cast<uint32_t>(part);
-    slot.more = conversation.sent < conversation.reply.size() ? 1 : 0;
-    if (slot.more == 0) conversation = {};
-    hand_over(slot);
-  }
-
-  void hand_over(RequestSlot& slot) {
-    const int32_t backend = slot.backend_number;
-    SlotState expected = SlotState::kRequest;
-    if (slot.state.compare_exchange_strong(expected, SlotState::kReply)) {
-      SetLatch(&GetPGProcByNumber(backend)->procLatch);
-    } else if (expected == SlotState::kAbandoned) {
-      free_slot(slot);
-    }
-  }
-
-  void finish_completed() {
-    std::deque<int32_t> completed;
-    {
-      const std::lock_guard lock(mutex_);
-      completed.swap(completed_);
-    }
-    for (const int32_t number : completed) {
-      conversations_[number].running = false;
-      send_part(shared_->slots[number], conversations_[number]);
-    }
-  }
-
+  // Hands garbage to the threads.
   void take_garbage() {
     for (;;) {
       GarbageItem item;
@@ -177,50 +84,111 @@ class Worker {
       }
       SpinLockRelease(&shared_->garbage_lock);
       if (!found) return;
-      add_job({-1, {}, item});
+      {
+        const std::lock_guard lock(mutex_);
+        garbage_.push_back(item);
+      }
+      shared_->doorbell.ring();
     }
   }
 
-  void add_job(Job job) {
+ private:
+  // Requests that a predecessor left unanswered: their senders ask again.
+  void fail_orphaned_requests() {
+    shared_->doorbell.sleepers.store(0);
+    for (RequestSlot& slot : shared_->slots) {
+      for (SlotState state = slot.state.load();
+           state == SlotState::kRequest || state == SlotState::kRunning || state == SlotState::kAbandoned;) {
+        const SlotState next = state == SlotState::kAbandoned ? SlotState::kFree : SlotState::kFailed;
+        if (!slot.state.compare_exchange_weak(state, next)) continue;
+        wake_sleepers(slot.state);
+        break;
+      }
+    }
+  }
+
+  // Ends this thread's turn: for the backend, or, when it has given up, for nobody.
+  void hand_over(RequestSlot& slot) {
+    SlotState expected = SlotState::kRunning;
+    if (slot.state.compare_exchange_strong(expected, SlotState::kReply)) {
+      wake_sleepers(slot.state);
+    } else {
+      conversations_[&slot - shared_->slots] = {};
+      slot.state.store(SlotState::kFree);
+    }
+  }
+
+  void send_part(RequestSlot& slot, Conversation& conversation) {
+    const size_t part = std::min(kSlotBytes, conversation.reply.size() - conversation.sent);
+    std::memcpy(slot.data, conversation.reply.data() + conversation.sent, part);
+    conversation.sent += part;
+    slot.length = static_cast<uint32_t>(part);
+    slot.more = conversation.sent < conversation.reply.size() ? 1 : 0;
+    if (slot.more == 0) conversation = {};
+    hand_over(slot);
+  }
+
+  void serve(RequestSlot& slot) {
+    Conversation& conversation = conversations_[&slot - shared_->slots];
+    if (slot.first == 0 && conversation.sent < conversation.reply.size()) {
+      send_part(slot, conversation);  // the backend has taken a part of the reply
+      return;
+    }
+    if (slot.first != 0) {
+      conversation = {};
+      conversation.begun = true;
+    }
+    if (!conversation.begun) {  // a part for a worker that is no more
+      slot.state.store(SlotState::kFailed);
+      wake_sleepers(slot.state);
+      return;
+    }
+    const uint32_t length = slot.length <= kSlotBytes ? slot.length : 0;
+    conversation.request.insert(conversation.request.end(), slot.data, slot.data + length);
+    if (slot.more != 0) {
+      slot.length = 0;
+      hand_over(slot);
+      return;
+    }
+    const auto interrupted = [this, &slot] { return slot.cancel.load() != 0 || stopping_.load(); };
+    conversation.reply = execute_request(*engine_, slot.kind, conversation.request, &slot.progress, interrupted);
+    conversation.request.clear();
+    send_part(slot, conversation);
+  }
+
+  bool serve_a_slot() {
+    for (RequestSlot& slot : shared_->slots) {
+      SlotState expected = SlotState::kRequest;
+      if (slot.state.load(std::memory_order_relaxed) != expected ||
+          !slot.state.compare_exchange_strong(expected, SlotState::kRunning))
+        continue;
+      serve(slot);
+      return true;
+    }
+    return false;
+  }
+
+  bool remove_garbage() {
+    GarbageItem item;
     {
       const std::lock_guard lock(mutex_);
-      jobs_.push_back(job);
+      if (garbage_.empty()) return false;
+      item = garbage_.front();
+      garbage_.pop_front();
     }
-    job_added_.notify_one();
-  }
-
-  void drain_event() {
-    uint64_t count = 0;
-    while (read(completed_event_, &count, sizeof(count)) == sizeof(count)) {
-    }
+    execute_garbage(*engine_, item);
+    return true;
   }
 
   // A request thread.
-  void run_jobs() {
-    for (;;) {
-      Job job;
-      {
-        std::unique_lock lock(mutex_);
-        job_added_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-        if (stopping_) return;
-        job = jobs_.front();
-        jobs_.pop_front();
-      }
-      if (job.slot < 0) {
-        execute_garbage(*engine_, job.garbage);
-        continue;
-      }
-      RequestSlot& slot = shared_->slots[job.slot];
-      Conversation& conversation = conversations_[job.slot];
-      const auto interrupted = [this, &slot] { return slot.cancel.load() != 0 || stopping_.load(); };
-      conversation.reply = execute_request(*engine_, job.kind, conversation.request, &slot.progress, interrupted);
-      conversation.request.clear();
-      {
-        const std::lock_guard lock(mutex_);
-        completed_.push_back(job.slot);
-      }
-      const uint64_t one = 1;
-      (void)!write(completed_event_, &one, sizeof(one));
+  void run() {
+    Doorbell& doorbell = shared_->doorbell;
+    while (!stopping_) {
+      const uint32_t rings = doorbell.rings.load();
+      if (serve_a_slot() || remove_garbage()) continue;
+      doorbell.sleepers.fetch_add(1);
+      if (!stopping_) wait_while(doorbell.rings, rings, kSleepMilliseconds);
+      doorbell.sleepers.fetch_sub(1);
     }
   }
 
@@ -229,11 +197,8 @@ class Worker {
   Conversation conversations_[kSlotCount];
   std::vector<std::thread> threads_;
   std::mutex mutex_;
-  std::condition_variable job_added_;
-  std::deque<Job> jobs_;           // under mutex_
-  std::deque<int32_t> completed_;  // under mutex_
+  std::deque<GarbageItem> garbage_;  // under mutex_
   std::atomic<bool> stopping_{false};
-  int completed_event_;
 };
 
 Worker* worker = nullptr;
@@ -323,7 +288,6 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   }
   before_shmem_exit(stop_worker, PointerGetDatum(shared));
 
-  worker->fail_orphaned_requests();
 #if PG_VERSION_NUM >= 170000
   shared->worker_number.store(MyProcNumber);
 #else
@@ -333,15 +297,14 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   ereport(LOG, (errmsg("pg_semantic index worker is ready")));
 
 #if PG_VERSION_NUM >= 170000
-  WaitEventSet* events = CreateWaitEventSet(nullptr, 3);
+  WaitEventSet* events = CreateWaitEventSet(nullptr, 2);
 #else
-  WaitEventSet* events = CreateWaitEventSet(TopMemoryContext, 3);
+  WaitEventSet* events = CreateWaitEventSet(TopMemoryContext, 2);
 #endif
   AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, nullptr);
   AddWaitEventToSet(events, WL_POSTMASTER_DEATH, PGINVALID_SOCKET, nullptr, nullptr);
-  AddWaitEventToSet(events, WL_SOCKET_READABLE, worker->completed_event(), nullptr, nullptr);
   while (!ShutdownRequestPending) {
-    worker->serve();
+    worker->take_garbage();
     WaitEvent event;
     const int count = WaitEventSetWait(events, -1, &event, 1, PG_WAIT_EXTENSION);
     if (count == 0) continue;

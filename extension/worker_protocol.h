@@ -5,10 +5,13 @@
 // turn it is; only that side touches the rest of the slot (except `cancel` and
 // the progress counters, which are atomics on their own):
 //
-//   kFree ─claim→ kClaimed ─send→ kRequest ─worker→ kReply ─backend→ kRequest … kFree
-//                                    │ backend gives up            │
-//                                    └→ kAbandoned ─worker→ kFree  └→ kFree
-//   kRequest ─a new worker finds it→ kFailed ─backend→ kFree
+//   kFree ─claim→ kClaimed ─send→ kRequest ─a thread of the worker→ kRunning ─→ kReply ─backend→ kRequest … kFree
+//                                    │ backend gives up                │ backend gives up
+//                                    └→ kFree                          └→ kAbandoned ─the thread→ kFree
+//   kRequest, kRunning ─a new worker finds it→ kFailed ─backend→ kFree
+//
+// Both sides sleep on futexes: a backend on its slot's state, the worker's threads on
+// the doorbell, which is rung for every request.
 //
 // A message longer than a slot goes in parts: every part but the last has
 // `more` set and is answered by the other side with an empty part.
@@ -21,6 +24,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "extension/futex.h"
 #include "index/engine.h"
 
 namespace pg_semantic {
@@ -29,7 +33,7 @@ inline constexpr uint32_t kSlotCount = 64;
 inline constexpr size_t kSlotBytes = 128 * 1024;
 inline constexpr uint32_t kGarbageCapacity = 4096;
 
-enum class SlotState : uint32_t { kFree, kClaimed, kRequest, kReply, kFailed, kAbandoned };
+enum class SlotState : uint32_t { kFree, kClaimed, kRequest, kRunning, kReply, kFailed, kAbandoned };
 
 enum class RequestKind : uint32_t {
   kApply = 1,        // body: ApplyHeader, then the change's bytes; reply: nothing
@@ -69,7 +73,9 @@ struct SearchHeader {
   uint32_t dimensions;
   uint32_t k;
   float recall;
+  uint32_t recall_rows;
   uint32_t max_candidates;
+  uint32_t reserved;
 };
 
 struct SearchReply {
@@ -108,13 +114,24 @@ struct StatisticsReply {
 struct RequestSlot {
   std::atomic<SlotState> state;
   std::atomic<uint32_t> cancel;
-  int32_t backend_number;  // index of the backend's PGPROC
   RequestKind kind;
   uint32_t first;   // 1: a new message starts here
   uint32_t more;    // 1: another part follows
   uint32_t length;  // bytes used of data
   index::BuildProgress progress;
   alignas(64) std::byte data[kSlotBytes];
+};
+
+// Counts requests; who finds none sleeps until it has changed.
+struct Doorbell {
+  std::atomic<uint32_t> rings;
+  std::atomic<uint32_t> sleepers;
+
+  // There is a request: wakes a thread that sleeps.
+  void ring() {
+    rings.fetch_add(1);
+    if (sleepers.load() > 0) wake_sleepers(rings, 1);
+  }
 };
 
 // Generations that nothing can reach any more, left for the worker to remove.

@@ -59,6 +59,7 @@ Bytes search(index::Engine& engine, std::span<const std::byte> body, const index
   request.query = query;
   request.k = header.k;
   request.recall = header.recall;
+  request.recall_rows = header.recall_rows;
   request.max_candidates = header.max_candidates;
   Result<index::SearchResult> result = engine.search(request, interrupted);
   if (!result) return reply_error(result.status());

@@ -76,7 +76,8 @@ struct SearchRequest {
   GenerationId generation = 0;
   std::span<const float> query;
   uint32_t k = 10;              // how many rows; more than there are is fine
-  float recall = 0.95f;         // of the first 10, aimed at; 1: exact
+  float recall = 0.95f;         // aimed at; 1: exact
+  uint32_t recall_rows = 10;    // of so many first rows
   uint32_t max_candidates = 0;  // cap on the exact second pass; 0: choose
 };
 

@@ -15,8 +15,8 @@
 namespace pg_semantic::index {
 namespace {
 
-constexpr size_t kNeighbours = 10;  // the recall promised is recall@10
-constexpr size_t kSpare = 6;        // more than k, because scores are in float
+constexpr size_t kDeepShare = 4;  // of the samples one in so many is asked for many neighbours
+constexpr size_t kSpare = 6;      // more than k, because scores are in float
 constexpr float kTargets[] = {0.5f,  0.6f,  0.7f,  0.75f, 0.8f,  0.85f,  0.9f,   0.925f,
                               0.95f, 0.96f, 0.97f, 0.98f, 0.99f, 0.995f, 0.998f, 0.999f};
 // Codes rule out a few neighbours: of the misses that a target allows this share is kept back, but no more than so
@@ -55,8 +55,10 @@ class NearestByScore {
 // Scores of blocks of vectors against all samples, as one product.
 class SampleScorer {
  public:
-  SampleScorer(const CodecLayout& layout, const SampledVectors& samples, size_t k)
-      : layout_(layout), samples_(samples), nearest_(samples.rows.size(), NearestByScore(k + kSpare)) {
+  // neighbours[i]: how many are wanted of sample i.
+  SampleScorer(const CodecLayout& layout, const SampledVectors& samples, const std::vector<size_t>& neighbours)
+      : layout_(layout), samples_(samples) {
+    for (const size_t count : neighbours) nearest_.emplace_back(count + kSpare);
     const size_t count = samples.rows.size(), dimensions = layout.dimensions();
     panels_.resize((count + encoder::kPanelOutputs - 1) / encoder::kPanelOutputs * encoder::kPanelOutputs * dimensions);
     encoder::kernels().pack_transposed(count, dimensions, -1, {samples.vectors.data(), dimensions}, panels_.data());
@@ -150,15 +152,16 @@ struct Neighbour {
   uint32_t position = 0;  // of its list in the table
 };
 
-// For each sample the `k` nearest other rows and a few more, nearest first by float scores, from a sweep over all
+// For each sample the wanted[i] nearest other rows and a few more, nearest first by float scores, from a sweep over all
 // vectors on so many threads.
 Result<std::vector<std::vector<Neighbour>>> nearest_by_score(const Storage& storage, const ReadView& view,
-                                                             const SampledVectors& samples, size_t k, size_t threads,
+                                                             const SampledVectors& samples,
+                                                             const std::vector<size_t>& wanted, size_t threads,
                                                              BuildProgress* progress, const Interrupted& interrupted) {
   const ListTable& table = *view.table;
   threads = std::max<size_t>(threads, 1);
   if (progress != nullptr) progress->total = table.catalog.vectors;
-  std::vector<SampleScorer> scorers(threads, SampleScorer(table.layout, samples, k));
+  std::vector<SampleScorer> scorers(threads, SampleScorer(table.layout, samples, wanted));
   std::vector<Status> statuses(threads);
   in_parallel(threads, [&](size_t part) {
     ListReader reader(storage, view);
@@ -178,7 +181,7 @@ Result<std::vector<std::vector<Neighbour>>> nearest_by_score(const Storage& stor
 
   std::vector<std::vector<Neighbour>> result(samples.rows.size());
   for (size_t sample = 0; sample < samples.rows.size(); ++sample) {
-    NearestByScore merged(k + kSpare);
+    NearestByScore merged(wanted[sample] + kSpare);
     for (const SampleScorer& scorer : scorers) {
       for (const NearestByScore::Item& item : scorer.nearest()[sample].items()) {
         if (merged.wants(item.score)) merged.add(item);
@@ -217,7 +220,9 @@ Result<Calibration> calibrate(const Storage& storage, const ReadView& view, cons
   Result<SampledVectors> samples =
       sample_vectors(storage, view, tuning.calibration_samples, table.catalog.version, interrupted);
   if (!samples) return samples.status();
-  auto neighbours = nearest_by_score(storage, view, *samples, kNeighbours, threads, progress, interrupted);
+  std::vector<size_t> wanted(samples->rows.size(), Calibration::kRows);
+  for (size_t i = 0; i < wanted.size(); i += kDeepShare) wanted[i] = Calibration::kDeepRows;
+  auto neighbours = nearest_by_score(storage, view, *samples, wanted, threads, progress, interrupted);
   if (!neighbours) return neighbours.status();
 
   // Of each sample, what lies before each list and how far that is; then what it takes to visit the neighbours' lists.
@@ -225,7 +230,7 @@ Result<Calibration> calibrate(const Storage& storage, const ReadView& view, cons
     float entries_before;
     float gap;
   };
-  std::vector<Visit> visits;
+  std::vector<Visit> visits, deep_visits;
   double gaps = 0;
   const size_t dimensions = table.catalog.options.dimensions;
   std::vector<uint32_t> order_of_lists(table.lists.size());
@@ -248,8 +253,12 @@ Result<Calibration> calibrate(const Storage& storage, const ReadView& view, cons
     }
     const float nearest = scores[order_of_lists.front()];
     gaps += probing_gap(metric, scores[order_of_lists[std::min(kGapRank, scores.size() - 1)]], nearest, norm);
-    for (const Neighbour& neighbour : std::span((*neighbours)[i]).first(std::min(kNeighbours, (*neighbours)[i].size())))
-      visits.push_back({before[neighbour.position], probing_gap(metric, scores[neighbour.position], nearest, norm)});
+    const std::vector<Neighbour>& found = (*neighbours)[i];
+    for (size_t n = 0; n < std::min(wanted[i], found.size()); ++n) {
+      const Visit visit = {before[found[n].position], probing_gap(metric, scores[found[n].position], nearest, norm)};
+      if (n < Calibration::kRows) visits.push_back(visit);
+      if (wanted[i] == Calibration::kDeepRows) deep_visits.push_back(visit);
+    }
   }
 
   Calibration calibration;
@@ -257,14 +266,21 @@ Result<Calibration> calibrate(const Storage& storage, const ReadView& view, cons
   calibration.lists = static_cast<uint32_t>(table.lists.size());
   const double mean_gap = samples->rows.empty() ? 0 : gaps / static_cast<double>(samples->rows.size());
   calibration.gap = std::isfinite(mean_gap) ? static_cast<float>(mean_gap) : 0;
-  std::vector<float> costs;
-  for (const Visit& visit : visits) costs.push_back(probing_cost(visit.entries_before, visit.gap, calibration.gap));
-  std::sort(costs.begin(), costs.end());
+  const auto costs_of = [&](const std::vector<Visit>& of) {
+    std::vector<float> costs;
+    for (const Visit& visit : of) costs.push_back(probing_cost(visit.entries_before, visit.gap, calibration.gap));
+    std::sort(costs.begin(), costs.end());
+    return costs;
+  };
+  const std::vector<float> costs = costs_of(visits), deep_costs = costs_of(deep_visits);
+  if (costs.empty()) return calibration;
   for (const float target : kTargets) {
-    if (costs.empty()) break;
     const double needed = target + std::min((1 - double{target}) * kMissesKept, kMostKept);
-    const auto at = static_cast<size_t>(std::ceil(needed * static_cast<double>(costs.size())));
-    calibration.points.push_back({target, costs[std::clamp<size_t>(at, 1, costs.size()) - 1]});
+    const auto quantile = [needed](const std::vector<float>& of) {
+      const auto at = static_cast<size_t>(std::ceil(needed * static_cast<double>(of.size())));
+      return of[std::clamp<size_t>(at, 1, of.size()) - 1];
+    };
+    calibration.points.push_back({target, quantile(costs), quantile(deep_costs)});
   }
   return calibration;
 }
@@ -290,7 +306,8 @@ Result<float> measure_recall_of_view(const Storage& storage, const ReadView& vie
   if (view.table->catalog.vectors < 2 || k == 0 || samples == 0) return nothing;
   Result<SampledVectors> sampled = sample_vectors(storage, view, samples, 20240229, interrupted);
   if (!sampled) return sampled.status();
-  auto neighbours = nearest_by_score(storage, view, *sampled, k, threads, nullptr, interrupted);
+  auto neighbours = nearest_by_score(storage, view, *sampled, std::vector<size_t>(sampled->rows.size(), k), threads,
+                                     nullptr, interrupted);
   if (!neighbours) return neighbours.status();
   const size_t dimensions = view.table->catalog.options.dimensions;
   uint64_t expected = 0, found = 0;
@@ -300,6 +317,7 @@ Result<float> measure_recall_of_view(const Storage& storage, const ReadView& vie
     request.query = {sampled->vectors.data() + i * dimensions, dimensions};
     request.k = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{k} + 1, UINT32_MAX));
     request.recall = recall;
+    request.recall_rows = k;
     Result<SearchResult> result = search_view(storage, view, tuning, request, interrupted);
     if (!result) return result.status();
     std::vector<Neighbour>& truth = (*neighbours)[i];

@@ -246,6 +246,7 @@ std::string encode_calibration(const Calibration& calibration) {
   for (const Calibration::Point& point : calibration.points) {
     append(value, point.recall);
     append(value, point.cost);
+    append(value, point.deep_cost);
   }
   return value;
 }
@@ -261,8 +262,8 @@ Result<Calibration> decode_calibration(std::string_view value) {
   float previous = 0;
   for (uint32_t i = 0; i < count; ++i) {
     Calibration::Point point;
-    if (!reader.read(&point.recall) || !reader.read(&point.cost) || !(point.recall > previous) ||
-        !(point.recall <= 1) || !(point.cost >= 0))
+    if (!reader.read(&point.recall) || !reader.read(&point.cost) || !reader.read(&point.deep_cost) ||
+        !(point.recall > previous) || !(point.recall <= 1) || !(point.cost >= 0) || !(point.deep_cost >= 0))
       return corrupt("A calibration record has a point out of range.");
     previous = point.recall;
     calibration.points.push_back(point);

@@ -127,10 +127,15 @@ Status check_vector(std::string_view value, uint32_t dimensions);
 // nearest.  A list's cost is what lies in the lists before it, times how much farther
 // from the query it is than the nearest one (search.h, probing_cost()); lists are
 // visited up to a cost.  Queries that lie between many lists so see more of them.
+// The same is measured for kDeepRows rows; for other numbers the cost is taken to
+// grow as a power of them.
 struct Calibration {
+  static constexpr size_t kRows = 10;
+  static constexpr size_t kDeepRows = 200;
   struct Point {
     float recall = 0;
-    float cost = 0;
+    float cost = 0;       // of the first kRows
+    float deep_cost = 0;  // of the first kDeepRows
   };
   uint64_t vectors = 0;  // when it was measured
   uint32_t lists = 0;

@@ -161,7 +161,7 @@ Status Search::read_all() {
 }
 
 std::vector<uint32_t> Search::choose_lists(std::span<const float> query) const {
-  const float limit = probing_limit(table_, tuning_, request_.recall);
+  const float limit = probing_limit(table_, tuning_, request_.recall, request_.recall_rows);
   const float far = table_.calibration ? table_.calibration->gap : 0;
   const auto all = static_cast<uint32_t>(table_.lists.size());
   const Metric metric = table_.catalog.options.metric;
@@ -273,21 +273,29 @@ float probing_gap(Metric metric, float score, float nearest_score, float query_n
   return std::max(std::sqrt(std::max(score, 0.0f)) - std::sqrt(std::max(nearest_score, 0.0f)), 0.0f);
 }
 
-float probing_limit(const ListTable& table, const Tuning& tuning, float recall) {
+float probing_limit(const ListTable& table, const Tuning& tuning, float recall, uint32_t rows) {
   if (table.catalog.vectors <= tuning.exact_vectors || !table.calibration || !(recall < 1)) return INFINITY;
-  const std::vector<Calibration::Point>& points = table.calibration->points;
+  const Calibration& calibration = *table.calibration;
   // Since the measurement rows have come: as large a share of them must be visited.
-  const float grown = table.calibration->vectors == 0
-                          ? 1
-                          : static_cast<float>(static_cast<double>(table.catalog.vectors) /
-                                               static_cast<double>(table.calibration->vectors));
+  const double grown =
+      static_cast<double>(table.catalog.vectors) / static_cast<double>(std::max<uint64_t>(calibration.vectors, 1));
+  const double deeper = std::log(std::max<double>(rows, 1) / double{Calibration::kRows}) /
+                        std::log(double{Calibration::kDeepRows} / double{Calibration::kRows});
+  const auto cost_of = [&](const Calibration::Point& point) {
+    const double growth = point.cost > 0 ? std::max(point.deep_cost / point.cost, 1.0f) : 1;
+    return std::max<double>(point.cost, deeper > 0 && point.cost == 0 ? point.deep_cost : 0) *
+           std::pow(growth, std::max(deeper, 0.0));
+  };
+  const std::vector<Calibration::Point>& points = calibration.points;
   const auto at = std::find_if(points.begin(), points.end(), [&](const auto& point) { return point.recall >= recall; });
   if (at == points.end()) return INFINITY;
-  if (at == points.begin() || at->recall == recall) return grown * at->cost;
+  if (at == points.begin() || at->recall == recall) return static_cast<float>(grown * cost_of(*at));
   // Between two points misses fall about as a power of the cost.
   const auto before = at - 1;
-  const float share = std::log((1 - before->recall) / (1 - recall)) / std::log((1 - before->recall) / (1 - at->recall));
-  return grown * (before->cost + (at->cost - before->cost) * std::clamp(share, 0.0f, 1.0f));
+  const double share =
+      std::log((1 - before->recall) / (1 - recall)) / std::log((1 - before->recall) / (1 - at->recall));
+  return static_cast<float>(grown *
+                            (cost_of(*before) + (cost_of(*at) - cost_of(*before)) * std::clamp(share, 0.0, 1.0)));
 }
 
 Status check_query(const Catalog& catalog, std::span<const float> query) {

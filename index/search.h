@@ -28,9 +28,9 @@ inline float probing_cost(float entries_before, float gap, float far) {
   return entries_before * ((far > 0 ? gap / far : 0) + kNoGap);
 }
 
-// Up to which cost lists are visited for this recall; infinite when nothing was
-// measured or the generation is small.
-float probing_limit(const ListTable& table, const Tuning& tuning, float recall);
+// Up to which cost lists are visited for this recall of the first `rows`; infinite
+// when nothing was measured or the generation is small.
+float probing_limit(const ListTable& table, const Tuning& tuning, float recall, uint32_t rows);
 
 // Widths agree (the message says both) and every value is finite.
 Status check_query(const Catalog& catalog, std::span<const float> query);

@@ -18,7 +18,7 @@ struct Tuning {
   uint32_t built_list_entries = 256;    // mean after a build
   uint32_t neighbour_lists = 12;        // whose border vectors a split looks at
   uint32_t graph_lists = 2000;          // more lists than this are found through HNSW
-  uint64_t exact_vectors = 1000;        // generations up to this size are scanned whole
+  uint64_t exact_vectors = 1600;        // generations up to this size are scanned whole
   uint32_t calibration_samples = 1024;  // stored vectors whose neighbours tell how far to look
 };
 
