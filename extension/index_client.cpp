@@ -130,7 +130,7 @@ bool wait_for_reply(RequestSlot* slot, bool cancellable, bool show_progress) {
     wait_while(slot->state, state, kWaitMilliseconds);
     pgstat_report_wait_end();
     if (cancellable) CHECK_FOR_INTERRUPTS();
-    if (waits % kWaitsBetweenLooks == 0 && !PostmasterIsAlive()) exit(1);  // as WL_EXIT_ON_PM_DEATH does
+    if (waits % kWaitsBetweenLooks == 0 && !PostmasterIsAlive()) proc_exit(1);  // as WL_EXIT_ON_PM_DEATH does
   }
 }
 

@@ -108,9 +108,9 @@ class Worker {
   }
 
   // Ends this thread's turn: for the backend, or, when it has given up, for nobody.
-  void hand_over(RequestSlot& slot) {
+  void hand_over(RequestSlot& slot, SlotState next = SlotState::kReply) {
     SlotState expected = SlotState::kRunning;
-    if (slot.state.compare_exchange_strong(expected, SlotState::kReply)) {
+    if (slot.state.compare_exchange_strong(expected, next)) {
       wake_sleepers(slot.state);
     } else {
       conversations_[&slot - shared_->slots] = {};
@@ -139,8 +139,7 @@ class Worker {
       conversation.begun = true;
     }
     if (!conversation.begun) {  // a part for a worker that is no more
-      slot.state.store(SlotState::kFailed);
-      wake_sleepers(slot.state);
+      hand_over(slot, SlotState::kFailed);
       return;
     }
     const uint32_t length = slot.length <= kSlotBytes ? slot.length : 0;
@@ -153,6 +152,7 @@ class Worker {
     const auto interrupted = [this, &slot] { return slot.cancel.load() != 0 || stopping_.load(); };
     conversation.reply = execute_request(*engine_, slot.kind, conversation.request, &slot.progress, interrupted);
     conversation.request.clear();
+    if (stopping_) return;  // it may have been cut off: the next worker has its sender ask again
     send_part(slot, conversation);
   }
 

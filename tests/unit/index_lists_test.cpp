@@ -6,6 +6,7 @@
 
 #include "index/records.h"
 #include "index/spool.h"
+#include "index/storage.h"
 #include "tests/unit/index_test_support.h"
 
 namespace pg_semantic::index::testing {
@@ -122,6 +123,40 @@ TEST(IndexSpool, AnIncompleteEndIsCutOff) {
   EXPECT_TRUE(std::filesystem::exists(path));
   Spool::remove_orphans(directory.path(), [](GenerationId) { return false; });
   EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+// A directory of another format is told from a damaged one, whatever it differs in.
+TEST(IndexFormat, AnotherOneIsRefusedByName) {
+  for (const bool families : {false, true}) {
+    TemporaryDirectory directory;
+    ASSERT_TRUE(open_or_fail(directory.path()));
+    if (families) {
+      std::vector<std::string> names;
+      ASSERT_TRUE(rocksdb::DB::ListColumnFamilies({}, directory.path(), &names).ok());
+      std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+      for (const std::string& name : names) descriptors.emplace_back(name, rocksdb::ColumnFamilyOptions());
+      std::vector<rocksdb::ColumnFamilyHandle*> handles;
+      rocksdb::DB* db = nullptr;
+      ASSERT_TRUE(rocksdb::DB::Open({}, directory.path(), descriptors, &handles, &db).ok());
+      const std::unique_ptr<rocksdb::DB> owned(db);
+      rocksdb::ColumnFamilyHandle* other = nullptr;
+      ASSERT_TRUE(db->CreateColumnFamily({}, "locations", &other).ok());
+      handles.push_back(other);
+      for (rocksdb::ColumnFamilyHandle* handle : handles) ASSERT_TRUE(db->DestroyColumnFamilyHandle(handle).ok());
+    } else {
+      EngineOptions options;
+      options.path = directory.path();
+      auto storage = Storage::open(options);
+      ASSERT_TRUE(storage.is_ok());
+      rocksdb::WriteBatch batch;
+      ASSERT_TRUE(batch.Put((*storage)->family(Family::kDefault), "format", encode_u32(kFormatVersion - 1)).ok());
+      ASSERT_OK((*storage)->write(&batch));
+    }
+    EngineOptions options;
+    options.path = directory.path();
+    const Status refused = Engine::open(options).status();
+    EXPECT_EQ(refused.code(), StatusCode::kUnsupported) << text_of(refused);
+  }
 }
 
 // Rows in any order, twice, and ones that are not there.
