@@ -19,6 +19,8 @@ constexpr int kAttempts = 5;
 constexpr long kPollMilliseconds = 100;
 constexpr int kWaitMilliseconds = 10;
 constexpr int kWaitsBetweenLooks = 20;
+// Rows of one request for distances: a message of half a megabyte, a few milliseconds of the worker's time.
+constexpr uint32_t kRowsAtOnce = 65536;
 
 RequestSlot* held_slot = nullptr;
 
@@ -304,6 +306,27 @@ ScanHits search_index(index::GenerationId generation, std::span<const float> que
   // palloc'd data begins MAXALIGNed, and both headers are multiples of 8 bytes: the hits lie aligned in it.
   static_assert(sizeof(ReplyHeader) % 8 == 0 && sizeof(SearchReply) % 8 == 0 && alignof(index::SearchHit) <= 8);
   return {reinterpret_cast<index::SearchHit*>(reply.data + sizeof(found)), found.hits, found.exhausted != 0};
+}
+
+uint64_t score_index_rows(index::GenerationId generation, std::span<const float> query, const index::RowId* rows,
+                          uint64_t count, index::SearchHit* hits) {
+  uint64_t found = 0;
+  for (uint64_t first = 0; first < count; first += kRowsAtOnce) {
+    const auto asked = static_cast<uint32_t>(std::min<uint64_t>(kRowsAtOnce, count - first));
+    const ScoreRowsHeader header = {generation, static_cast<uint32_t>(query.size()), asked};
+    const size_t body_length = query.size_bytes() + asked * sizeof(index::RowId);
+    auto* body = static_cast<char*>(palloc(body_length));
+    memcpy(body, query.data(), query.size_bytes());
+    memcpy(body + query.size_bytes(), rows + first, asked * sizeof(index::RowId));
+    const Reply reply = request(RequestKind::kScoreRows, {&header, sizeof(header), body, body_length}, true);
+    const size_t answered = reply.length / sizeof(index::SearchHit);
+    if (answered > asked || reply.length % sizeof(index::SearchHit) != 0) refuse_reply();
+    memcpy(static_cast<void*>(hits + found), reply.data, reply.length);
+    found += answered;
+    pfree(reply.data - sizeof(ReplyHeader));
+    pfree(body);
+  }
+  return found;
 }
 
 uint32_t list_index_rows(index::GenerationId generation, index::RowId after, index::ListedRow* rows, uint32_t limit) {

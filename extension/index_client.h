@@ -33,6 +33,11 @@ struct ScanHits {
 // semantic.recall of the first `recall_rows`.
 ScanHits search_index(index::GenerationId generation, std::span<const float> query, uint32_t k, uint32_t recall_rows);
 
+// Distance, kind and hash of `count` rows in strictly ascending order into `hits` (room for `count`), in their order.
+// Rows that the generation does not hold are left out; returns how many are there.
+uint64_t score_index_rows(index::GenerationId generation, std::span<const float> query, const index::RowId* rows,
+                          uint64_t count, index::SearchHit* hits);
+
 // Rows after `after` in ascending order into `rows` (room for `limit`); returns how many.
 uint32_t list_index_rows(index::GenerationId generation, index::RowId after, index::ListedRow* rows, uint32_t limit);
 

@@ -45,6 +45,7 @@ enum class RequestKind : uint32_t {
   kMeasureRecall,    // body: MeasureRecallHeader; reply: float
   kCheck,            // body: GenerationHeader; reply: lines, each ended by '\n'
   kListGenerations,  // body: IndexHeader; reply: generations of that index, uint64 each
+  kScoreRows,        // body: ScoreRowsHeader, the query, the rows, uint64 each, ascending; reply: hits of those there
 };
 
 // First thing of every reply.  An error is followed by message, detail and
@@ -81,6 +82,12 @@ struct SearchHeader {
 struct SearchReply {
   uint32_t hits;
   uint32_t exhausted;
+};
+
+struct ScoreRowsHeader {
+  uint64_t generation;
+  uint32_t dimensions;
+  uint32_t rows;
 };
 
 struct ListRowsHeader {

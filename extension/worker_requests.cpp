@@ -70,6 +70,23 @@ Bytes search(index::Engine& engine, std::span<const std::byte> body, const index
   return out;
 }
 
+Bytes score_rows(index::Engine& engine, std::span<const std::byte> body, const index::Interrupted& interrupted) {
+  ScoreRowsHeader header;
+  if (!take(&body, &header)) return malformed();
+  const size_t query_bytes = static_cast<size_t>(header.dimensions) * sizeof(float);
+  const size_t row_bytes = static_cast<size_t>(header.rows) * sizeof(index::RowId);
+  if (body.size() != query_bytes + row_bytes) return malformed();
+  std::vector<float> query(header.dimensions);
+  std::vector<index::RowId> rows(header.rows);
+  if (query_bytes > 0) std::memcpy(query.data(), body.data(), query_bytes);
+  if (row_bytes > 0) std::memcpy(rows.data(), body.data() + query_bytes, row_bytes);
+  Result<std::vector<index::SearchHit>> hits = engine.score_rows(header.generation, query, rows, interrupted);
+  if (!hits) return reply_error(hits.status());
+  Bytes out = reply_ok();
+  append(&out, hits->data(), hits->size() * sizeof(index::SearchHit));
+  return out;
+}
+
 Bytes list_rows(index::Engine& engine, std::span<const std::byte> body) {
   ListRowsHeader header;
   if (!take(&body, &header)) return malformed();
@@ -162,6 +179,8 @@ Bytes execute(index::Engine& engine, RequestKind kind, std::span<const std::byte
       return check(engine, body, interrupted);
     case RequestKind::kListGenerations:
       return list_generations(engine, body);
+    case RequestKind::kScoreRows:
+      return score_rows(engine, body, interrupted);
   }
   return malformed();
 }
