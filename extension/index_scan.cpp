@@ -20,12 +20,10 @@ extern "C" {
 #include <limits>
 
 #include "extension/index_client.h"
-#include "extension/index_distance_cache.h"
 #include "extension/index_metapage.h"
-#include "extension/index_options.h"
+#include "extension/index_query.h"
 #include "extension/index_rows.h"
 #include "extension/index_transaction.h"
-#include "extension/semantic_query.h"
 
 namespace {
 
@@ -61,8 +59,7 @@ namespace pg_semantic {
 namespace {
 
 constexpr uint32_t kFirstRows = 40;
-constexpr uint32_t kRecallRows = 10;        // what semantic.recall is about; who wants more rows wants these as surely
-constexpr double kDistanceRounding = 1e-9;  // of the operators and of the index, both in double
+constexpr uint32_t kRecallRows = 10;  // what semantic.recall is about; who wants more rows wants these as surely
 constexpr uint32_t kGrowth = 8;
 
 struct ScanState {
@@ -71,8 +68,7 @@ struct ScanState {
   IndexMetapage metapage;
   bool started;
   bool rechecks_distances;
-  const SemanticQuery* query;     // text index, unless the argument is NULL
-  std::span<const float> vector;  // of the query; empty: NULL
+  IndexQuery query;
   ScanHits hits;
   uint32_t next;  // of hits
   uint32_t k;     // of the search under way
@@ -81,56 +77,28 @@ struct ScanState {
 
 ScanState* state_of(IndexScanDesc scan) { return static_cast<ScanState*>(scan->opaque); }
 
-void check_query_model(const IndexMetapage& metapage, const SemanticQuery* query, Relation index) {
-  if (query_fingerprint(query) == std::string_view(metapage.fingerprint)) return;
-  const std::string_view model = query_model(query);
-  ereport(ERROR,
-          (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-           errmsg("index \"%s\" was built with model \"%s\", not with the query's model \"%.*s\"",
-                  RelationGetRelationName(index), metapage.model, static_cast<int>(model.size()), model.data()),
-           errhint("SET semantic.model = '%s', or write semantic_query(…, '%s').", metapage.model, metapage.model)));
-}
-
 // Takes the query out of the ORDER BY argument; a NULL argument leaves it empty.
 void read_query(IndexScanDesc scan, ScanState* state) {
   ScanKey key = &scan->orderByData[0];
-  state->query = nullptr;
-  state->vector = {};
+  state->query = {};
   if (key->sk_flags & SK_ISNULL) return;
-  if (state->metapage.embeds_text != 0) {
-    state->query = semantic_query_from_datum(key->sk_argument);
-    check_query_model(state->metapage, state->query, scan->indexRelation);
-    const FloatView embedding = query_embedding(state->query);
-    state->vector = embedding.first(std::min<size_t>(embedding.size(), state->metapage.dimensions));
-    return;
-  }
-  const Oid type = scan->indexRelation->rd_opcintype[0];
-  if (key->sk_subtype != type) {
-    ereport(ERROR,
-            (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-             errmsg("operator class of index \"%s\" orders by a distance to type %s",
-                    RelationGetRelationName(scan->indexRelation), format_type_be(key->sk_subtype)),
-             errdetail("It can be asked for the distance to a value of the column's type, %s.", format_type_be(type))));
-  }
-  state->vector = vector_of_value(scan->indexRelation, key->sk_argument);
+  state->query = read_index_query(scan->indexRelation, state->metapage, key->sk_argument, key->sk_subtype);
+  if (state->query.text != nullptr) return;
   const uint32 dimensions = index_statistics(state->metapage.generation).dimensions;
-  if (dimensions != 0 && state->vector.size() != dimensions) {
+  if (dimensions != 0 && state->query.vector.size() != dimensions) {
     ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
-                    errmsg("different vector dimensions %u and %zu", dimensions, state->vector.size())));
+                    errmsg("different vector dimensions %u and %zu", dimensions, state->query.vector.size())));
   }
 }
 
-// A column of real[] has vectors as they were inserted: the executor computes its distances from these, and takes the
-// index's, of vectors as they are stored, less what storing may have changed, for lower bounds.  They must ascend.
-// (Operators of other types may compute in float: bounds would have to be wider, for nothing that is worth it.)
+// The executor takes the distances for lower bounds, which must ascend.
 void bound_distances(ScanState* state) {
   if (!state->rechecks_distances) return;
   double least = std::numeric_limits<double>::infinity();
   for (uint32_t i = state->hits.count; i-- > 0;) {
     index::SearchHit& hit = state->hits.hits[i];
     if (std::isnan(hit.distance)) continue;
-    const double rounding = kDistanceRounding * std::max(1.0, std::fabs(hit.distance)) + 0.001 * hit.error;
-    least = std::min(least, hit.distance - hit.error - rounding);
+    least = std::min(least, least_distance(hit));
     hit.distance = least;
   }
 }
@@ -138,7 +106,7 @@ void bound_distances(ScanState* state) {
 void search(ScanState* state) {
   MemoryContextReset(state->hits_context);
   MemoryContext before = MemoryContextSwitchTo(state->hits_context);
-  std::span<const float> vector = state->vector;
+  std::span<const float> vector = state->query.vector;
   float zero = 0;
   uint32 dimensions = state->metapage.dimensions;
   if (vector.empty()) {
@@ -167,8 +135,7 @@ void start(IndexScanDesc scan, ScanState* state) {
   MemoryContext before = MemoryContextSwitchTo(state->context);
   state->metapage = *read_metapage(scan->indexRelation);
   state->started = true;
-  state->rechecks_distances =
-      state->metapage.embeds_text == 0 && scan->indexRelation->rd_opcintype[0] == FLOAT4ARRAYOID;
+  state->rechecks_distances = rechecks_distances(scan->indexRelation, state->metapage);
   if (state->metapage.generation == 0) {
     state->hits = {nullptr, 0, true};
   } else {
@@ -185,15 +152,11 @@ void start(IndexScanDesc scan, ScanState* state) {
 void return_hit(IndexScanDesc scan, ScanState* state, const index::SearchHit& hit) {
   set_item_pointer(&scan->xs_heaptid, hit.row);
   scan->xs_recheck = false;
-  const bool null = hit.kind == index::RowKind::kNull || state->vector.empty();
+  const bool null = hit.kind == index::RowKind::kNull || state->query.vector.empty();
   scan->xs_recheckorderby = state->rechecks_distances && !null;
   scan->xs_orderbynulls[0] = null;
   scan->xs_orderbyvals[0] = null ? Datum(0) : Float8GetDatum(hit.distance);
-  // The operator's value is the distance of whole embeddings: one of leading dimensions must not become it.
-  const bool whole = state->query != nullptr && state->vector.size() == query_embedding(state->query).size();
-  if (whole && hit.kind != index::RowKind::kNull) {
-    remember_scanned_distance(state->query, reinterpret_cast<const uint8_t*>(hit.hash.data()), hit.distance);
-  }
+  if (hit.kind != index::RowKind::kNull) remember_row_distance(state->query, hit.hash, hit.distance);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 // exactly one thread: nothing here touches the encoder.
 #include "extension/server.h"
 
+#include "extension/filter_scan.h"
 #include "extension/index_init.h"
 #include "extension/settings.h"
 
@@ -15,4 +16,5 @@ PGDLLEXPORT void _PG_init(void);
 void _PG_init(void) {
   pg_semantic::define_settings();
   pg_semantic::initialize_index();
+  pg_semantic::initialize_filter_scan();
 }

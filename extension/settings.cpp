@@ -8,7 +8,7 @@
 
 namespace pg_semantic {
 
-Settings settings = {nullptr, nullptr, 0, 0.95, 0, 256};
+Settings settings = {nullptr, nullptr, 0, 0.95, 0, 256, true};
 
 namespace {
 
@@ -40,6 +40,9 @@ void define_settings() {
                           "Candidates of an index scan whose exact distance is computed, at most.",
                           "0: as many as semantic.recall takes.", &settings.max_candidates, 0, 0, INT_MAX / 2,
                           PGC_USERSET, 0, nullptr, nullptr, nullptr);
+  DefineCustomBoolVariable("semantic.enable_filter_scan", "Enables the planner's use of semantic filter scans.",
+                           nullptr, &settings.enable_filter_scan, true, PGC_USERSET, GUC_EXPLAIN, nullptr, nullptr,
+                           nullptr);
   // A PGC_POSTMASTER variable can be defined at no other time.
   if (process_shared_preload_libraries_in_progress)
     DefineCustomIntVariable("semantic.index_memory", "Memory of the index worker for caches and write buffers.",

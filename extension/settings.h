@@ -7,12 +7,13 @@
 namespace pg_semantic {
 
 struct Settings {
-  char* model;         // semantic.model: the model of calls that name none
-  char* rerank_model;  // semantic.rerank_model: "" when none is set
-  int threads;         // semantic.threads: threads one call may use; 0: choose
-  double recall;       // semantic.recall: recall@10 a scan aims at
-  int max_candidates;  // semantic.max_candidates: cap on the exact second pass; 0: choose
-  int index_memory;    // semantic.index_memory: MB for the index worker
+  char* model;              // semantic.model: the model of calls that name none
+  char* rerank_model;       // semantic.rerank_model: "" when none is set
+  int threads;              // semantic.threads: threads one call may use; 0: choose
+  double recall;            // semantic.recall: recall@10 a scan aims at
+  int max_candidates;       // semantic.max_candidates: cap on the exact second pass; 0: choose
+  int index_memory;         // semantic.index_memory: MB for the index worker
+  bool enable_filter_scan;  // semantic.enable_filter_scan: may the planner filter first?
 };
 
 extern Settings settings;

@@ -17,6 +17,7 @@ BEGIN
     SET LOCAL enable_seqscan = off;
     SET LOCAL enable_sort = off;
     SET LOCAL enable_bitmapscan = off;
+    SET LOCAL semantic.enable_filter_scan = off;
     FOR line IN EXECUTE 'EXPLAIN ' || query LOOP
         used := used OR line ~ 'Index Scan using .*semantic';
     END LOOP;
@@ -28,6 +29,7 @@ BEGIN
     RESET enable_seqscan;
     RESET enable_sort;
     RESET enable_bitmapscan;
+    RESET semantic.enable_filter_scan;
     RESET enable_indexscan;
     RETURN CASE WHEN NOT used THEN 'index not used'
                 WHEN by_index IS NOT DISTINCT FROM by_sort THEN format('same %s rows', coalesce(cardinality(by_index), 0))
