@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # make bench-index: the index beside pgvector's hnsw (where PostgreSQL has the
 # extension) on one server, on the same vectors: embeddings, by the default model,
-# of sentences from the test data beside the repository.
-# `bench.sh [build|curve|clients|filter|insert|small]…` measures only those
-# (build comes first in any case).  ROWS: how many vectors, default 200000.
-# Prints a table and writes build/index.svg; figures and what was learnt: ../RESULTS.md.
+# of sentences from the test data beside the repository, or of package descriptions.
+# `bench.sh [build|curve|clients|filter|insert|small|wide|million]…` measures only those
+# (build comes before all but the last three).  ROWS: how many vectors, default 200000.
+# wide: 100,000 vectors of 768 numbers, those of three neighbouring sentences side by
+# side; million: 1,000,000 of 256, which takes an hour with pgvector's hnsw.
+# Prints a table and writes build/index-….svg; figures and what was learnt: ../RESULTS.md.
 source "$(dirname "${BASH_SOURCE[0]}")/../../run/lib.sh"
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(build curve clients filter insert small)
+[ ${#parts[@]} -gt 0 ] || parts=(build curve clients filter insert small wide million)
 rows=${ROWS:-200000}
 questions=1000  # vectors that are not in the tables
 judged=200      # of them, compared with exact search
@@ -21,25 +23,37 @@ has_part() { local part; for part in "${parts[@]}"; do [ "$part" != "$1" ] || re
 
 # ---- data ------------------------------------------------------------------------
 
-load_vectors() {
-  local shared count=$((rows + questions))
+provide_texts() {  # a line each, into texts.txt
+  local shared count=$1
   shared=$(realpath -m "${PG_SEMANTIC_SHARED:-$repository/../shared}")/data/train
-  [ -d "$shared" ] || { say "SKIP: the sentences are in the test data, which is not in $shared"; exit 0; }
-  "$repository/tests/bench/sentences.pl" "$count" "$shared"/openstax_paragraphs.txt.gz "$shared"/msdocs_heading_section.tsv.gz \
-    "$shared"/medquad_q_a.tsv.gz "$shared"/msdocs_description_body.tsv.gz >"$scratch/sentences.txt"
-  query -c 'CREATE TABLE sentences (id bigint GENERATED ALWAYS AS IDENTITY, body text)' \
-    -c "\\copy sentences (body) FROM '$scratch/sentences.txt'"
-  query -c 'SELECT setseed(0.5)' -c "CREATE TABLE vectors AS SELECT row_number() OVER (ORDER BY random()) AS id, embedding
-    FROM (SELECT array_agg(body) AS bodies FROM sentences GROUP BY (id - 1) / 5000) AS chunk,
-         semantic_embed_batch(chunk.bodies)"
-  [ "$(query -At -c 'SELECT count(*) FROM vectors')" -ge "$count" ] || say "only $(query -At -c 'SELECT count(*) FROM vectors') sentences are there"
+  if [ -d "$shared" ]; then
+    "$repository/tests/bench/sentences.pl" "$count" "$shared"/openstax_paragraphs.txt.gz "$shared"/msdocs_heading_section.tsv.gz \
+      "$shared"/medquad_q_a.tsv.gz "$shared"/msdocs_description_body.tsv.gz
+  else
+    "$repository/tests/quickstart/packages.pl" | sed 's/\\[nrt]/ /g' >"$scratch/packages.txt"
+    "$repository/tests/bench/sentences.pl" "$count" "$scratch/packages.txt"
+  fi >"$scratch/texts.txt"
+  [ "$(wc -l <"$scratch/texts.txt")" -ge "$count" ] || say "only $(wc -l <"$scratch/texts.txt") texts are there"
+}
+
+load_vectors() {  # load_vectors ROWS NEIGHBOURS: vectors of so many neighbouring texts each
+  local count=$(($1 + questions)) beside=$2
+  dimensions=$((256 * beside))
+  provide_texts $((count + beside - 1))
+  query -c 'SET client_min_messages = warning' -c 'DROP TABLE IF EXISTS questions, ours, theirs, truth' -c 'CREATE TABLE texts (id bigint GENERATED ALWAYS AS IDENTITY, body text)' \
+    -c "\\copy texts (body) FROM '$scratch/texts.txt'"
+  query -c "CREATE TABLE parts AS SELECT chunk * 5000 + ordinal AS id, embedding
+    FROM (SELECT (id - 1) / 5000 AS chunk, array_agg(body ORDER BY id) AS bodies FROM texts GROUP BY 1) AS chunks, semantic_embed_batch(bodies)"
+  query -c 'DO $$ BEGIN PERFORM setseed(0.5); END $$' -c "CREATE TABLE vectors AS SELECT row_number() OVER (ORDER BY random()) AS id, embedding FROM (
+    SELECT embedding$(for ((i = 1; i < beside; ++i)); do printf ' || lead(embedding, %s) OVER (ORDER BY id)' "$i"; done) AS embedding FROM parts) AS beside
+    WHERE cardinality(embedding) = $dimensions"
   query -c "CREATE TABLE questions AS SELECT id, embedding AS v FROM vectors WHERE id <= $questions" \
     -c 'CREATE UNIQUE INDEX ON questions (id)' \
     -c "CREATE TABLE ours AS SELECT id, (random() * 10000)::int AS tag, embedding AS v FROM vectors WHERE id > $questions" \
-    -c 'CREATE INDEX ON ours (tag)' -c 'DROP TABLE vectors, sentences'
+    -c 'CREATE INDEX ON ours (tag)' -c 'DROP TABLE vectors, parts, texts'
   if [ "$peer" = yes ]; then
-    query -c 'ALTER TABLE questions ADD COLUMN vector vector(256)' -c 'UPDATE questions SET vector = v::vector(256)' \
-      -c 'CREATE TABLE theirs AS SELECT id, tag, v::vector(256) AS v FROM ours' -c 'CREATE INDEX ON theirs (tag)'
+    query -c "ALTER TABLE questions ADD COLUMN vector vector($dimensions)" -c "UPDATE questions SET vector = v::vector($dimensions)" \
+      -c "CREATE TABLE theirs AS SELECT id, tag, v::vector($dimensions) AS v FROM ours" -c 'CREATE INDEX ON theirs (tag)'
   fi
   query -c 'VACUUM ANALYZE' -c 'CHECKPOINT'
   query -c 'SET enable_indexscan = off' -c 'SET max_parallel_workers_per_gather = 0' -c "CREATE TABLE truth AS
@@ -49,12 +63,20 @@ load_vectors() {
 
 # ---- building --------------------------------------------------------------------
 
+worker_pid() { pgrep -P "$(head -n 1 "$scratch/data/postmaster.pid")" -f 'pg_semantic index worker'; }
+
 measure_build() {
-  local ours theirs ours_bytes theirs_bytes
+  local ours theirs ours_bytes theirs_bytes watcher worker
+  worker=$(worker_pid)
+  (while awk '/^RssAnon/ { print $2 }' "/proc/$worker/status"; do sleep 0.2; done) >"$scratch/memory" 2>/dev/null &
+  watcher=$!
   ours=$(milliseconds -c 'CREATE INDEX ours_v ON ours USING semantic (v real_cosine_ops)')
+  kill "$watcher"
   ours_bytes=$(query -At -c "SELECT bytes FROM semantic_indexes WHERE index = 'ours_v'::regclass")
-  report "CREATE INDEX over $(query -At -c 'SELECT count(*) FROM ours') vectors of 256 numbers" "$ours" ms
+  report "CREATE INDEX over $(query -At -c 'SELECT count(*) FROM ours') vectors of $dimensions numbers" "$ours" ms
   report "  size" "$((ours_bytes / 1000000))" MB
+  report "  memory of the worker, caches included: before, most" \
+    "$(awk 'NR == 1 { first = $1 } $1 > most { most = $1 } END { printf "%.0f, %.0f", first / 1024, most / 1024 }' "$scratch/memory")" MB
   report "  lists" "$(query -At -c "SELECT lists FROM semantic_indexes WHERE index = 'ours_v'::regclass")" ""
   [ "$peer" = yes ] || return 0
   theirs=$(milliseconds -c 'CREATE INDEX theirs_v ON theirs USING hnsw (v vector_cosine_ops)')
@@ -92,18 +114,22 @@ write_scripts() {
 }
 
 # Both in turns, so that what disturbs the machine disturbs both.
-measure_curve() {  # measure_curve [CLIENTS]
-  local clients=${1:-1} i ours=(0.8 0.9 0.95 0.97 0.99 0.995) theirs=(20 40 70 120 250 500)
-  : >"$scratch/points-$clients"
+measure_curve() {  # measure_curve [CLIENTS [NAME]]
+  local clients=${1:-1} name=${2:-${1:-1}} i ours=(0.8 0.9 0.95 0.97 0.99 0.995) theirs=(20 40 70 120 250 500)
+  : >"$scratch/points-$name"
   for i in 0 1 2 3 4 5; do
     printf 'ours %s %s %s\n' "${ours[$i]}" "$(recall "semantic.recall = ${ours[$i]}" ours v)" \
-      "$(load "semantic.recall=${ours[$i]}" "$scratch/ours.sql" "$clients")" | tee -a "$scratch/points-$clients"
+      "$(load "semantic.recall=${ours[$i]}" "$scratch/ours.sql" "$clients")" | tee -a "$scratch/points-$name"
     [ "$peer" = yes ] || continue
     printf 'hnsw %s %s %s\n' "${theirs[$i]}" "$(recall "hnsw.ef_search = ${theirs[$i]}" theirs vector)" \
-      "$(load "hnsw.ef_search=${theirs[$i]}" "$scratch/theirs.sql" "$clients")" | tee -a "$scratch/points-$clients"
+      "$(load "hnsw.ef_search=${theirs[$i]}" "$scratch/theirs.sql" "$clients")" | tee -a "$scratch/points-$name"
   done
-  /usr/bin/python3 "$repository/tests/bench/index/curve.py" "$scratch/points-$clients" "$repository/$BUILD/index-$clients.svg"
+  /usr/bin/python3 "$repository/tests/bench/index/curve.py" "$scratch/points-$name" "$repository/$BUILD/index-$name.svg"
 }
+
+# Other sizes, with what is measured of them.
+measure_wide() { say "100,000 of 768 numbers"; load_vectors 100000 3; measure_build; measure_curve 1 wide; }
+measure_million() { say "1,000,000"; load_vectors 1000000 1; measure_build; measure_curve 1 million; }
 
 measure_clients() { say "two clients"; measure_curve 2; }
 
@@ -168,15 +194,18 @@ measure_small() {
 
 make_scratch
 chmod a+rx "$scratch"
-start_server "$scratch" "shared_buffers = '2GB'" "maintenance_work_mem = '1GB'" "max_wal_size = '16GB'" "autovacuum = off" "semantic.index_memory = '1GB'"
+start_server "$scratch" "shared_buffers = '2GB'" "maintenance_work_mem = '${MAINTENANCE_WORK_MEM:-2GB}'" "max_wal_size = '16GB'" "autovacuum = off" "semantic.index_memory = '1GB'"
 export PGDATABASE=postgres PGCLIENTENCODING=UTF8
 query -c 'CREATE EXTENSION pg_semantic'
 peer=no
 if query -c 'CREATE EXTENSION vector' 2>/dev/null; then peer=yes; else say "SKIP: pgvector is not installed"; fi
 say "$(awk -F ': ' '/^model name/ { print $2; exit }' /proc/cpuinfo), $(nproc) cores; $(query -At -c 'SHOW server_version'); pgvector $(query -At -c "SELECT extversion FROM pg_extension WHERE extname = 'vector'")"
 write_scripts
-load_vectors
-measure_build
+case " ${parts[*]} " in
+  *" build "* | *" curve "* | *" clients "* | *" filter "* | *" insert "*)
+    load_vectors "$rows" 1
+    measure_build ;;
+esac
 for part in "${parts[@]}"; do
   [ "$part" = build ] || "measure_$part"
 done
