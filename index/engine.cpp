@@ -29,58 +29,7 @@ Status make_directory(const std::string& path) {
 constexpr Family kContents[] = {Family::kLists,   Family::kCounts, Family::kCodes,
                                 Family::kVectors, Family::kRows,   Family::kCalibrations};
 
-bool needs_calibration(const ListTable& table, const Tuning& tuning, uint64_t failed_at) {
-  const uint64_t vectors = table.catalog.vectors;
-  if (vectors <= tuning.exact_vectors || vectors < 2 * failed_at) return false;
-  return !table.calibration || vectors >= 2 * table.calibration->vectors;
-}
-
 }  // namespace
-
-Maintenance::Maintenance() : thread_([this] { run(); }) {}
-
-Maintenance::~Maintenance() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  changed_.notify_all();
-  thread_.join();
-}
-
-void Maintenance::schedule(const std::string& key, Work work) {
-  const std::lock_guard lock(mutex_);
-  const auto same = [&key](const auto& queued) { return queued.first == key; };
-  if (std::any_of(queue_.begin(), queue_.end(), same)) return;
-  queue_.emplace_back(key, std::move(work));
-  changed_.notify_all();
-}
-
-void Maintenance::wait_idle() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return stopping_ || (queue_.empty() && !busy_); });
-}
-
-void Maintenance::run() {
-  const Interrupted interrupted = [this] { return stopping_.load(); };
-  std::unique_lock lock(mutex_);
-  while (true) {
-    changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-    if (stopping_) return;
-    const Work work = std::move(queue_.front().second);
-    queue_.pop_front();
-    busy_ = true;
-    lock.unlock();
-    // What fails here is tried again with a later change; searches do without.
-    (void)guarded([&] {
-      work(interrupted);
-      return Status::ok();
-    });
-    lock.lock();
-    busy_ = false;
-    changed_.notify_all();
-  }
-}
 
 Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) { return open_engine(options, Tuning()); }
 
@@ -123,7 +72,10 @@ Result<std::shared_ptr<Generation>> EngineImpl::find(GenerationId generation) co
 Result<ReadView> EngineImpl::view_of(GenerationId generation) const {
   Result<std::shared_ptr<Generation>> found = find(generation);
   if (!found) return found.status();
-  return read_view(*storage_, **found);
+  Result<ReadView> view = read_view(*storage_, **found);
+  // What the last process left undone is found again when a generation is first used.
+  if (view && !(*found)->looked_after.exchange(true)) schedule_upkeep(*found);
+  return view;
 }
 
 Status EngineImpl::create(const DecodedChange& change) {
@@ -167,8 +119,10 @@ Status EngineImpl::drop(GenerationId id) {
     const auto at = generations_.find(id);
     if (at != generations_.end() && at->second == generation) generations_.erase(at);
   }
-  maintenance_.schedule("compact " + std::to_string(id),
-                        [this, id](const Interrupted&) { storage_->compact(id, maintenance_.stopping()); });
+  long_.schedule("compact dropped " + std::to_string(id), {}, [this, id](const Interrupted&) {
+    storage_->compact(id, long_.stopping());
+    return Status::ok();
+  });
   return Status::ok();
 }
 
@@ -189,40 +143,12 @@ Status EngineImpl::apply(std::span<const std::byte> change, bool sync) {
         Result<std::shared_ptr<Generation>> generation = find(decoded->generation);
         if (!generation) return generation.status();
         PG_SEMANTIC_RETURN_IF_ERROR(write_rows(*storage_, tuning_, generation->get(), *decoded, change));
-        schedule_maintenance(*generation);
+        schedule_upkeep(*generation);
         break;
       }
     }
     return sync ? storage_->sync() : Status::ok();
   });
-}
-
-void EngineImpl::schedule_maintenance(const std::shared_ptr<Generation>& generation) {
-  const std::shared_ptr<const ListTable> table = generation->table();
-  if (!table || table->catalog.options.building) return;
-  const std::string name = std::to_string(generation->id());
-  uint64_t failed_at = 0;
-  {
-    const std::lock_guard lock(generation->writer);
-    failed_at = generation->calibration_failed_at;
-  }
-  if (needs_calibration(*table, tuning_, failed_at)) {
-    maintenance_.schedule("calibrate " + name, [this, generation](const Interrupted& interrupted) {
-      Result<ReadView> view = read_view(*storage_, *generation);
-      if (!view || !needs_calibration(*view->table, tuning_, 0)) return;
-      const Interrupted stop = [&] { return interrupted() || generation->dropped.load(); };
-      Result<Calibration> calibration = calibrate(*storage_, *view, tuning_, 1, nullptr, stop);
-      if (calibration && store_calibration(*storage_, generation.get(), *calibration).is_ok()) return;
-      const std::lock_guard lock(generation->writer);
-      generation->calibration_failed_at = view->table->catalog.vectors;
-    });
-  }
-  if (!table->graph && table->lists.size() > tuning_.graph_lists) {
-    maintenance_.schedule("graph " + name, [this, generation](const Interrupted& interrupted) {
-      const OpenMpThreads threads(1);
-      (void)build_graph(*storage_, generation.get(), interrupted);
-    });
-  }
 }
 
 Status EngineImpl::sync() {

@@ -1,5 +1,6 @@
-// The engine behind engine.h: the generations of a directory, and one thread for
-// work that no statement should wait for.
+// The engine behind engine.h: the generations of a directory, and two threads for
+// work that no statement should wait for: one keeps lists at their size, in short
+// steps, and one does what takes long.
 //
 // Lock order: generations_mutex_, then Generation::build, then
 // Generation::writer.  generations_mutex_ is never held while another is waited
@@ -7,16 +8,15 @@
 #ifndef PG_SEMANTIC_INDEX_ENGINE_IMPL_H
 #define PG_SEMANTIC_INDEX_ENGINE_IMPL_H
 
-#include <condition_variable>
-#include <deque>
 #include <exception>
 #include <new>
 #include <shared_mutex>
-#include <thread>
 
 #include "index/change.h"
 #include "index/generation.h"
+#include "index/maintenance.h"
 #include "index/tuning.h"
+#include "index/upkeep.h"
 
 namespace pg_semantic::index {
 
@@ -31,30 +31,6 @@ auto guarded(const Body& body) -> decltype(body()) {
     return Status(StatusCode::kInternal, "unexpected failure in semantic index", error.what());
   }
 }
-
-// Work in the background: measuring, graphs, compaction.
-class Maintenance {
- public:
-  using Work = std::function<void(const Interrupted&)>;
-
-  Maintenance();
-  ~Maintenance();
-
-  // `key`: work that waits under the same key is not queued again.
-  void schedule(const std::string& key, Work work);
-  void wait_idle();
-  [[nodiscard]] std::atomic<bool>* stopping() { return &stopping_; }
-
- private:
-  void run();
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::pair<std::string, Work>> queue_;
-  bool busy_ = false;
-  std::atomic<bool> stopping_{false};
-  std::thread thread_;  // the last member: starts when the others are there
-};
 
 class EngineImpl final : public Engine {
  public:
@@ -74,24 +50,33 @@ class EngineImpl final : public Engine {
                                const Interrupted& interrupted) const override;
   Result<GenerationStatistics> statistics(GenerationId generation) const override;
   std::vector<GenerationStatistics> generations() const override;
-  void wait_for_maintenance() override { maintenance_.wait_idle(); }
+  void wait_for_maintenance() override;
 
  private:
   Result<std::shared_ptr<Generation>> find(GenerationId generation) const;
   Result<ReadView> view_of(GenerationId generation) const;
   Status create(const DecodedChange& change);
   Status drop(GenerationId id);
-  void schedule_maintenance(const std::shared_ptr<Generation>& generation);
+  // engine_upkeep.cpp
+  void schedule_upkeep(const std::shared_ptr<Generation>& generation) const;
+  void schedule_measuring(const std::shared_ptr<Generation>& generation, bool settled) const;
+  void schedule_graph(const std::shared_ptr<Generation>& generation) const;
+  void schedule_compaction(const std::shared_ptr<Generation>& generation) const;
 
   const EngineOptions options_;
   const Tuning tuning_;
   std::unique_ptr<Storage> storage_;
   mutable std::shared_mutex generations_mutex_;
   std::unordered_map<GenerationId, std::shared_ptr<Generation>> generations_;
-  Maintenance maintenance_;  // destroyed first: its work uses the members above
+  // Destroyed first, because their work uses the members above; the work of `lists_` schedules some for `long_`.
+  mutable Maintenance long_;
+  mutable Maintenance lists_;
 };
 
-// engine_write.cpp: insert or delete rows of a generation; `bytes` is the change as it was logged.
+// engine_write.cpp: writes and publishes a draft with what an editor and a batch hold.
+Status commit_lists(const Storage& storage, Generation* generation, const std::shared_ptr<ListTable>& draft,
+                    ListEditor* editor, rocksdb::WriteBatch* batch);
+// Insert or delete rows of a generation; `bytes` is the change as it was logged.
 Status write_rows(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change,
                   std::span<const std::byte> bytes);
 // The same for the holder of Generation::writer.

@@ -150,21 +150,9 @@ Status RowWriter::remove(const std::vector<RowId>& deleted) {
 }
 
 Status RowWriter::commit() {
-  if (draft_->store) {
-    PG_SEMANTIC_RETURN_IF_ERROR(editor_.balance());
-    PG_SEMANTIC_RETURN_IF_ERROR(editor_.write(&batch_));
-  }
-  ++draft_->catalog.version;
-  put(Family::kGenerations, generation_key(generation_.id()), encode_catalog(draft_->catalog));
+  if (draft_->store) PG_SEMANTIC_RETURN_IF_ERROR(editor_.bound_lists());
   PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(status_));
-  if (draft_->graph) editor_.extend_graph();
-  Status written = storage_.write(&batch_);
-  if (!written.is_ok()) {
-    generation_.publish(nullptr);  // what is stored now is for the database to say
-    return written;
-  }
-  generation_.publish(draft_);
-  return Status::ok();
+  return commit_lists(storage_, &generation_, draft_, &editor_, &batch_);
 }
 
 // A generation that is being built only collects its changes.
@@ -198,6 +186,22 @@ RowKind kind_of(RowKind kind, Metric metric, std::span<const float> vector) {
   return has_direction ? kind : RowKind::kNoDirection;
 }
 
+Status commit_lists(const Storage& storage, Generation* generation, const std::shared_ptr<ListTable>& draft,
+                    ListEditor* editor, rocksdb::WriteBatch* batch) {
+  if (draft->store) PG_SEMANTIC_RETURN_IF_ERROR(editor->write(batch));
+  ++draft->catalog.version;
+  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch->Put(
+      storage.family(Family::kGenerations), generation_key(generation->id()), encode_catalog(draft->catalog))));
+  if (draft->graph) editor->extend_graph();
+  Status written = storage.write(batch);
+  if (!written.is_ok()) {
+    generation->publish(nullptr);  // what is stored now is for the database to say
+    return written;
+  }
+  generation->publish(draft);
+  return Status::ok();
+}
+
 Status write_rows_locked(const Storage& storage, const Tuning& tuning, Generation* generation,
                          const DecodedChange& change, std::span<const std::byte> bytes) {
   if (generation->dropped)
@@ -212,8 +216,12 @@ Status write_rows_locked(const Storage& storage, const Tuning& tuning, Generatio
 
 Status write_rows(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change,
                   std::span<const std::byte> bytes) {
+  ++generation->writers_waiting;
   const std::lock_guard lock(generation->writer);
-  return write_rows_locked(storage, tuning, generation, change, bytes);
+  --generation->writers_waiting;
+  PG_SEMANTIC_RETURN_IF_ERROR(write_rows_locked(storage, tuning, generation, change, bytes));
+  earn_tidying(generation, change.rows.size() + change.deleted.size());
+  return Status::ok();
 }
 
 }  // namespace pg_semantic::index

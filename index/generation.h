@@ -7,6 +7,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <set>
 
 #include "index/list_editor.h"
 #include "index/list_table.h"
@@ -32,7 +33,13 @@ class Generation {
   // Under `writer`:
   std::unique_ptr<Spool> spool;  // of a generation that is being built; null: not opened
   Unsplittable unsplittable;
-  uint64_t calibration_failed_at = 0;  // vectors; not tried again before a doubling
+  std::set<ListId> damaged;   // lists that upkeep could not read; check() tells of them
+  uint64_t tidying_left = 0;  // entries that may be moved only to lie better, earned by changes (upkeep.h)
+  bool upkeep_begun = false;  // since the directory was opened
+
+  std::atomic<int> writers_waiting{0};          // changes; upkeep lets them go first
+  std::atomic<bool> looked_after{false};        // work that the last process left undone is scheduled
+  std::atomic<uint64_t> left_by_compaction{0};  // garbage
 
  private:
   const GenerationId id_;

@@ -19,21 +19,6 @@ Status wrong_count(ListId list, uint32_t block, uint32_t found, uint32_t expecte
 
 }  // namespace
 
-void Entries::add(RowId row, const std::byte* vector, size_t vector_size) {
-  rows.push_back(row);
-  vectors.insert(vectors.end(), vector, vector + vector_size);
-}
-
-void Entries::erase(size_t entry, size_t vector_size) {
-  const size_t last = rows.size() - 1;
-  if (entry != last) {
-    rows[entry] = rows[last];
-    std::memcpy(vectors.data() + entry * vector_size, vectors.data() + last * vector_size, vector_size);
-  }
-  rows.pop_back();
-  vectors.resize(last * vector_size);
-}
-
 Result<ListEditor::WorkingList*> ListEditor::open(ListId list) {
   auto at = working_.find(list);
   if (at == working_.end()) {
@@ -63,23 +48,30 @@ Result<std::vector<RowId>*> ListEditor::rows_of_block(ListId list, WorkingList* 
   return &rows;
 }
 
+Result<VectorBlockView> ListEditor::vectors_of_block(ListId list, const WorkingList& working, uint32_t block,
+                                                     rocksdb::PinnableSlice* value) const {
+  value->Reset();
+  Result<bool> found = storage_.get(Family::kVectors, block_key(generation_, list, block), nullptr, value);
+  if (!found) return found.status();
+  if (!*found) return corrupt("There are no vectors for " + name_of(list, block) + ".");
+  Result<VectorBlockView> vectors = decode_vector_block(view(*value), draft_.layout);
+  const uint32_t expected = working.stored.of_block(block, draft_.layout.entries_per_block());
+  if (vectors && vectors->count != expected) return wrong_count(list, block, vectors->count, expected);
+  return vectors;
+}
+
 Status ListEditor::load_block(ListId list, WorkingList* working, uint32_t block, Entries* into,
                               std::vector<std::byte>* codes) const {
   const CodecLayout& layout = draft_.layout;
-  const std::string key = block_key(generation_, list, block);
   rocksdb::PinnableSlice value, code_value;
   Result<std::vector<RowId>*> rows = rows_of_block(list, working, block);
   if (!rows) return rows.status();
-  Result<bool> found = storage_.get(Family::kVectors, key, nullptr, &value);
-  if (!found) return found.status();
-  if (!*found) return corrupt("There are no vectors for " + name_of(list, block) + ".");
-  Result<VectorBlockView> vectors = decode_vector_block(view(value), layout);
+  Result<VectorBlockView> vectors = vectors_of_block(list, *working, block, &value);
   if (!vectors) return vectors.status();
   const auto count = static_cast<uint32_t>((*rows)->size());
-  if (vectors->count != count) return wrong_count(list, block, vectors->count, count);
   BlockView coded;
   if (codes != nullptr) {
-    found = storage_.get(Family::kCodes, key, nullptr, &code_value);
+    Result<bool> found = storage_.get(Family::kCodes, block_key(generation_, list, block), nullptr, &code_value);
     if (!found) return found.status();
     if (!*found) return corrupt("There is no " + name_of(list, block) + ".");
     Result<BlockView> stored = decode_block(view(code_value), layout);
@@ -109,7 +101,10 @@ Result<Entries> ListEditor::live_entries(ListId list, WorkingList* working) cons
   return all;
 }
 
-Status ListEditor::rewrite(ListId list, WorkingList* working) {
+Status ListEditor::rewrite(ListId list) {
+  Result<WorkingList*> opened = open(list);
+  if (!opened) return opened.status();
+  WorkingList* working = *opened;
   if (working->rewritten || working->created) return Status::ok();
   Result<Entries> all = live_entries(list, working);
   if (!all) return all.status();
@@ -152,7 +147,6 @@ Status ListEditor::remove(ListId list, RowId row) {
     working->appended.erase(static_cast<size_t>(appended - working->appended.rows.begin()),
                             draft_.layout.vector_size());
     --ref->entries;
-    working->shrunk = true;
     placed_.erase(row);
     return Status::ok();
   }
@@ -165,12 +159,43 @@ Status ListEditor::remove(ListId list, RowId row) {
       *at = 0;
       ++ref->dead;
       working->changed[block] = true;
-      working->shrunk = true;
       placed_.erase(row);
       return Status::ok();
     }
   }
   return corrupt("Row " + std::to_string(row) + " is not in list " + std::to_string(list) + ".");
+}
+
+Status ListEditor::move_rows(ListId from, const std::unordered_map<RowId, ListId>& targets) {
+  Result<WorkingList*> opened = open(from);
+  if (!opened) return opened.status();
+  WorkingList* working = *opened;
+  const size_t vector_size = draft_.layout.vector_size();
+  for (size_t i = working->appended.rows.size(); i-- > 0;) {
+    const auto move = targets.find(working->appended.rows[i]);
+    if (move == targets.end()) continue;
+    append_to(&working_[move->second], move->second, move->first, working->appended.vectors.data() + i * vector_size);
+    working->appended.erase(i, vector_size);
+    --draft_.find(from)->entries;
+  }
+  if (working->rewritten) return Status::ok();
+  for (uint32_t block = 0; block < working->stored.blocks(); ++block) {
+    Result<std::vector<RowId>*> rows = rows_of_block(from, working, block);
+    if (!rows) return rows.status();
+    rocksdb::PinnableSlice value;
+    Result<VectorBlockView> vectors = VectorBlockView{};
+    for (size_t i = 0; i < (*rows)->size(); ++i) {
+      const auto move = targets.find((**rows)[i]);
+      if ((**rows)[i] == 0 || move == targets.end()) continue;
+      if (vectors->vectors == nullptr) vectors = vectors_of_block(from, *working, block, &value);
+      if (!vectors) return vectors.status();
+      append_to(&working_[move->second], move->second, move->first, vectors->vectors + i * vector_size);
+      (**rows)[i] = 0;
+      ++draft_.find(from)->dead;
+      working->changed[block] = true;
+    }
+  }
+  return Status::ok();
 }
 
 void ListEditor::drop(ListId list, WorkingList* working) {

@@ -3,7 +3,8 @@
 //
 // What is appended becomes blocks of its own, with the short tails before it
 // (records.h, BlockSizes).  What is removed is marked dead in its block of codes,
-// where its row becomes 0; the list is written anew when a quarter of it is dead.
+// where its row becomes 0.  Lists are split, merged and written anew in the
+// background (upkeep.h), a few in a batch.
 //
 // Thread safety: used by the holder of the generation's writer mutex only.
 #ifndef PG_SEMANTIC_INDEX_LIST_EDITOR_H
@@ -13,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "index/list_split.h"
 #include "index/list_table.h"
 #include "index/tuning.h"
 
@@ -21,16 +23,6 @@ namespace pg_semantic::index {
 // Lists whose vectors could not be told apart, with their size then: tried again
 // only at twice the size.
 using Unsplittable = std::unordered_map<ListId, uint32_t>;
-
-// Rows and their stored vectors, side by side.
-struct Entries {
-  std::vector<RowId> rows;
-  std::vector<std::byte> vectors;  // [rows][vector_size]
-
-  [[nodiscard]] uint32_t size() const { return static_cast<uint32_t>(rows.size()); }
-  void add(RowId row, const std::byte* vector, size_t vector_size);
-  void erase(size_t entry, size_t vector_size);  // the last takes its place
-};
 
 class ListEditor {
  public:
@@ -45,9 +37,13 @@ class ListEditor {
   // kCorrupt: the row is not in that list.
   Status remove(ListId list, RowId row);
 
-  // Splits lists that are too long, drops empty ones, merges small ones that
-  // lost rows, until every touched list fits.
-  Status balance();
+  // Splits the touched lists that are so long that the background must be behind.
+  Status bound_lists();
+
+  // What the background does.  Lists and rows that a plan names may be gone or have moved since it was made.
+  Status split(const SplitPlan& plan);
+  Status merge_away(ListId list);  // into the nearest; an empty one just goes
+  Status rewrite(ListId list);     // without dead entries, into as few blocks as they take
 
   // Adds everything to the batch, the records of appended rows too.
   Status write(rocksdb::WriteBatch* batch);
@@ -55,9 +51,6 @@ class ListEditor {
   // Adds the lists made here to the draft's graph, which must contain every list
   // of a table that is published with it.
   void extend_graph() const;
-
-  // Has balance() look at a list that nothing was appended to.
-  Status touch(ListId list) { return open(list).status(); }
 
  private:
   struct WorkingList {
@@ -68,18 +61,20 @@ class ListEditor {
     bool rewritten = false;                       // the stored blocks go
     bool created = false;
     bool removed = false;
-    bool shrunk = false;
   };
 
   Result<WorkingList*> open(ListId list);
   Result<std::vector<RowId>*> rows_of_block(ListId list, WorkingList* working, uint32_t block) const;
-  // The live entries of a stored block, put before or after what is there.
+  // As they lie in `value`.
+  Result<VectorBlockView> vectors_of_block(ListId list, const WorkingList& working, uint32_t block,
+                                           rocksdb::PinnableSlice* value) const;
+  // Adds the live entries of a stored block.
   Status load_block(ListId list, WorkingList* working, uint32_t block, Entries* into,
                     std::vector<std::byte>* codes) const;
   // Live entries of stored blocks, then appended ones.
   Result<Entries> live_entries(ListId list, WorkingList* working) const;
-  Status rewrite(ListId list, WorkingList* working);
-
+  // Moves those of the rows that are in the list.
+  Status move_rows(ListId from, const std::unordered_map<RowId, ListId>& targets);
   void append_to(WorkingList* working, ListId list, RowId row, const std::byte* vector);
   void drop(ListId list, WorkingList* working);
 
@@ -89,13 +84,7 @@ class ListEditor {
                     const std::vector<std::byte>& codes, rocksdb::WriteBatch* batch) const;
   Status delete_blocks(ListId list, uint32_t first, uint32_t last, rocksdb::WriteBatch* batch) const;
 
-  [[nodiscard]] uint32_t list_limit() const { return list_limit_for(tuning_, draft_.layout.vector_size()); }
-  [[nodiscard]] bool should_split(ListId list, const WorkingList& working) const;
-  Status split(ListId list);
-  Status merge_away(ListId list);
-  // Moves the entries of `from` that are nearer to one of the two new lists.
-  Status pull_border(ListId from, const ListId (&created)[2]);
-  [[nodiscard]] std::vector<ListId> neighbours(const float* centroid, ListId except) const;
+  [[nodiscard]] bool is_beyond_bound(ListId list, const WorkingList& working) const;
 
   const Storage& storage_;
   GenerationId generation_;

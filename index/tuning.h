@@ -13,9 +13,9 @@
 namespace pg_semantic::index {
 
 struct Tuning {
-  uint32_t list_limit = 512;            // entries; a longer list is split
-  uint32_t list_floor = 24;             // entries; a shorter list that loses a row is merged away
-  uint32_t built_list_entries = 256;    // mean after a build
+  uint32_t list_limit = 512;            // entries; a longer list is split in the background
+  uint32_t list_floor = 24;             // entries; a shorter list is merged away
+  uint32_t built_list_entries = 256;    // mean after a build, and about that after growing
   uint32_t neighbour_lists = 12;        // whose border vectors a split looks at
   uint32_t graph_lists = 2000;          // more lists than this are found through HNSW
   uint64_t exact_vectors = 1600;        // generations up to this size are scanned whole
@@ -27,6 +27,16 @@ struct Tuning {
 inline uint32_t list_limit_for(const Tuning& tuning, size_t vector_size) {
   constexpr size_t kListBytes = 4 << 20;
   return static_cast<uint32_t>(std::min<size_t>(tuning.list_limit, std::max<size_t>(64, kListBytes / vector_size)));
+}
+
+// Mean entries of a list that building and growing aim at.
+inline uint32_t list_target_for(const Tuning& tuning, size_t vector_size) {
+  return std::min(tuning.built_list_entries, std::max(list_limit_for(tuning, vector_size) / 2, 1u));
+}
+
+// A list that is still longer is split by the change that makes it so: the background is far behind.
+inline uint32_t list_bound_for(const Tuning& tuning, size_t vector_size) {
+  return 4 * list_limit_for(tuning, vector_size);
 }
 
 Result<std::unique_ptr<Engine>> open_engine(const EngineOptions& options, const Tuning& tuning);

@@ -1,10 +1,12 @@
-// Times the index engine alone: build, search at several recalls, growth by
-// inserts, memory.  Usage: index_bench [vectors [dimensions [FILE]]]
+// Times the index engine alone: build, search at several recalls, memory; growth
+// from nothing, and tenfold from a built index, beside a build of the same vectors; deleting.
+// Usage: index_bench [vectors [dimensions [FILE]]]
 //
 // Vectors are those of FILE (floats, one vector after the other; 500 more than are
 // indexed serve as queries), or clustered synthetic ones.  Prints one line a
 // measurement; nothing is judged.
 #include <sys/resource.h>
+#include <time.h>
 
 #include <algorithm>
 #include <chrono>
@@ -23,6 +25,13 @@ using namespace pg_semantic::index;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Of the calling thread: what others on the machine do counts little.
+double processor_milliseconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6;
+}
 
 void require(const Status& status) {
   if (status.is_ok()) return;
@@ -64,10 +73,11 @@ class Source {
 };
 
 void insert_all(Engine& engine, GenerationId generation, const std::vector<std::vector<float>>& vectors, size_t batch,
-                const char* what) {
+                const char* what, size_t from = 0) {
   std::vector<double> times;
   const auto start = Clock::now();
-  for (size_t first = 0; first < vectors.size(); first += batch) {
+  const double processor_start = processor_milliseconds();
+  for (size_t first = from; first < vectors.size(); first += batch) {
     std::vector<RowChange> rows;
     for (size_t i = first; i < std::min(first + batch, vectors.size()); ++i)
       rows.push_back({i + 1, RowKind::kVector, {}, vectors[i]});
@@ -78,12 +88,15 @@ void insert_all(Engine& engine, GenerationId generation, const std::vector<std::
   }
   const double total = seconds_since(start);
   std::sort(times.begin(), times.end());
-  std::printf("%s, batches of %zu: %.0f rows/s; a batch p50 %.2f ms, p99 %.2f ms, most %.1f ms\n", what, batch,
-              static_cast<double>(vectors.size()) / total, times[times.size() / 2], times[times.size() * 99 / 100],
-              times.back());
+  const auto rows = static_cast<double>(vectors.size() - from);
+  std::printf(
+      "%s, batches of %zu: %.0f rows/s, %.1f us of this thread a row; a batch p50 %.2f ms, p99 %.2f ms, most %.1f ms\n",
+      what, batch, rows / total, (processor_milliseconds() - processor_start) * 1000 / rows, times[times.size() / 2],
+      times[times.size() * 99 / 100], times.back());
 }
 
 constexpr size_t kQueries = 500;
+constexpr float kRecalls[] = {0.8f, 0.9f, 0.95f, 0.99f};
 
 std::vector<RowId> search_one(Engine& engine, GenerationId generation, const std::vector<float>& query, float recall) {
   SearchRequest request;
@@ -128,6 +141,43 @@ void search_all(Engine& engine, GenerationId generation, const std::vector<std::
       "search at recall %.3f: p50 %.3f ms, p99 %.3f ms; recall@10 of held-out queries %.4f, of its own vectors %.4f\n",
       static_cast<double>(recall), times[times.size() / 2], times[times.size() * 99 / 100],
       static_cast<double>(found) / static_cast<double>(10 * queries.size()), static_cast<double>(*measured));
+}
+
+// Searches of two indexes over the same vectors, in turns.
+void compare(Engine& engine, GenerationId built, GenerationId grown, const std::vector<std::vector<float>>& queries,
+             const Truth& truth, float recall) {
+  constexpr int kPasses = 6;
+  const GenerationId generations[2] = {built, grown};
+  std::vector<double> times[2], processor[2];
+  size_t found[2] = {};
+  for (int pass = 0; pass < kPasses; ++pass) {
+    for (size_t i = 0; i < queries.size(); ++i) {
+      for (size_t turn = 0; turn < 2; ++turn) {
+        const size_t which = (turn + i + static_cast<size_t>(pass)) % 2;
+        const auto before = Clock::now();
+        const double processor_before = processor_milliseconds();
+        const std::vector<RowId> rows = search_one(engine, generations[which], queries[i], recall);
+        processor[which].push_back(processor_milliseconds() - processor_before);
+        times[which].push_back(seconds_since(before) * 1000);
+        for (const RowId row : rows)
+          found[which] += std::find(truth[i].begin(), truth[i].end(), row) != truth[i].end() ? 1 : 0;
+      }
+    }
+  }
+  for (size_t which = 0; which < 2; ++which) {
+    double mean = 0;
+    for (const double time : processor[which]) mean += time / static_cast<double>(processor[which].size());
+    std::sort(times[which].begin(), times[which].end());
+    std::sort(processor[which].begin(), processor[which].end());
+    const auto at = [](const std::vector<double>& sorted, size_t percent) {
+      return sorted[sorted.size() * percent / 100];
+    };
+    std::printf(
+        "%s at recall %.3f: p50 %.3f ms, p99 %.3f ms; of the processor mean %.3f, p50 %.3f, p99 %.3f; recall@10 %.4f\n",
+        which == 0 ? "built" : "grown", static_cast<double>(recall), at(times[which], 50), at(times[which], 99), mean,
+        at(processor[which], 50), at(processor[which], 99),
+        static_cast<double>(found[which]) / static_cast<double>(10 * kPasses * queries.size()));
+  }
 }
 
 void describe(Engine& engine, GenerationId generation) {
@@ -189,18 +239,52 @@ int main(int argc, char** argv) {
   std::printf("build of %zu x %zu: %.2f s\n", count, dimensions, seconds_since(start));
   describe(engine, 1);
   Truth truth = search_exactly(engine, 1, queries);
-  for (const float recall : {0.8f, 0.9f, 0.95f, 0.99f}) search_all(engine, 1, queries, truth, recall);
+  for (const float recall : kRecalls) search_all(engine, 1, queries, truth, recall);
   if (std::getenv("BUILD_ONLY")) return 0;
 
-  require(engine.apply(encode_create(2, {}), false));
-  insert_all(engine, 2, vectors, 100, "growing");
-  engine.wait_for_maintenance();
+  const auto settle = [&](const char* what) {
+    const auto before = Clock::now();
+    engine.wait_for_maintenance();
+    std::printf("%s settled after %.2f s\n", what, seconds_since(before));
+  };
+  const auto check = [&](GenerationId generation) {
+    const auto before = Clock::now();
+    const auto problems = engine.check(generation, {});
+    require(problems.status());
+    std::printf("check: %zu problems, %.2f s\n", problems->size(), seconds_since(before));
+  };
+  // The same vectors, a tenth built and the others inserted.
+  require(engine.apply(encode_create(2, built), false));
+  insert_all(engine, 2, {vectors.begin(), vectors.begin() + static_cast<std::ptrdiff_t>(count / 10)}, 1000,
+             "collecting a tenth");
+  require(engine.finish_build(2, nullptr, {}));
+  insert_all(engine, 2, vectors, 100, "growing tenfold", count / 10);
+  settle("growth");
   describe(engine, 2);
-  for (const float recall : {0.8f, 0.9f, 0.95f, 0.99f}) search_all(engine, 2, queries, truth, recall);
-  start = Clock::now();
-  const auto problems = engine.check(2, {});
-  require(problems.status());
-  std::printf("check: %zu problems, %.2f s\n", problems->size(), seconds_since(start));
+  for (const float recall : kRecalls) compare(engine, 1, 2, queries, truth, recall);
+  check(2);
+
+  require(engine.apply(encode_create(3, {}), false));
+  insert_all(engine, 3, {vectors.begin(), vectors.begin() + static_cast<std::ptrdiff_t>(count / 2)}, 100,
+             "growing a half from nothing");
+  insert_all(engine, 3, {vectors.begin(), vectors.begin() + static_cast<std::ptrdiff_t>(count / 2 + count / 50)}, 1,
+             "and a few row by row", count / 2);
+  settle("growth from nothing");
+  describe(engine, 3);
+
+  // Nine rows of ten go.
+  std::vector<RowId> gone;
+  const auto deleting = Clock::now();
+  for (RowId row = 1; row <= count; ++row) {
+    if (row % 10 != 0) gone.push_back(row);
+    if (gone.size() < 1000 && row < count) continue;
+    require(engine.apply(encode_delete(2, gone), false));
+    gone.clear();
+  }
+  std::printf("deleting nine tenths: %.0f rows/s\n", 0.9 * static_cast<double>(count) / seconds_since(deleting));
+  settle("deleting");
+  describe(engine, 2);
+  check(2);
   opened = Status(StatusCode::kCancelled, "closed");
   std::filesystem::remove_all(path);
   return 0;
