@@ -10,8 +10,8 @@
 // centroids and inverted lists.
 //
 // Thread safety: every function of Engine may be called from any thread.
-// Writers of one generation are serialised inside; readers never wait for a
-// split longer than one block swap.
+// Writers of one generation are serialised inside, and wait for one short step of
+// the background at most; readers wait for neither.
 #ifndef PG_SEMANTIC_INDEX_ENGINE_H
 #define PG_SEMANTIC_INDEX_ENGINE_H
 
@@ -171,9 +171,9 @@ class Engine {
   virtual Result<GenerationStatistics> statistics(GenerationId generation) const = 0;
   virtual std::vector<GenerationStatistics> generations() const = 0;
 
-  // Returns when the background work scheduled so far is done (measuring after a
-  // doubling, graphs over centroids, compaction after a drop).  Searches are
-  // correct without; tests and benchmarks want a settled index.
+  // Does what the background has to do without waiting for its time, and returns when that is done: lists split,
+  // merged and tidied, recall measured, graphs over centroids made, garbage compacted.  What failed waits to be
+  // tried again and is not waited for.  Searches are correct without; tests and benchmarks want a settled index.
   virtual void wait_for_maintenance() = 0;
 };
 

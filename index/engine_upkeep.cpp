@@ -30,7 +30,7 @@ bool needs_measuring(const ListTable& table, const Tuning& tuning, bool settled)
 
 // Garbage that is worth a compaction: RocksDB keeps some by itself.
 bool is_much_garbage(const ListTable& table, uint64_t garbage, uint64_t left_by_compaction) {
-  constexpr uint64_t kSpare = 1 << 20;
+  constexpr uint64_t kSpare = 256 << 10;
   return garbage > left_by_compaction + least_bytes(table) / 6 + kSpare;
 }
 

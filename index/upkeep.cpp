@@ -13,7 +13,7 @@ namespace pg_semantic::index {
 namespace {
 
 constexpr uint32_t kDeadShare = 4;        // a list of which so much is dead is written anew
-constexpr uint32_t kEntriesAtOnce = 512;  // that a step merges or writes anew, about
+constexpr uint32_t kEntriesAtOnce = 256;  // that a step writes anew, about; and merges, a quarter of it
 constexpr uint64_t kTidyingPerRow = 8;    // entries
 
 enum class Chore { kNothing, kSplit, kMerge, kRewrite, kTidy };
@@ -176,10 +176,13 @@ Result<SplitPlan> Upkeep::plan(const ReadView& view, ListId list) const {
   const size_t vector_size = view.table->layout.vector_size();
   const auto entries_of = [&](const ListRef& ref) -> Result<Entries> {
     Entries entries;
-    PG_SEMANTIC_RETURN_IF_ERROR(reader.for_each(ref, [&](RowId row, const std::byte* stored) {
+    Status read = reader.for_each(ref, [&](RowId row, const std::byte* stored) {
       entries.add(row, stored, vector_size);
       return Status::ok();
-    }));
+    });
+    // A damaged neighbour keeps what it has.
+    if (read.code() == StatusCode::kCorrupt && ref.id != list) return Entries{};
+    if (!read.is_ok()) return read;
     return entries;
   };
   Result<Entries> entries = entries_of(*view.table->find(list));

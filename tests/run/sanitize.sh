@@ -18,7 +18,8 @@ case $kind in
   thread)
     flags="-fsanitize=thread $common"
     sources=(tests/unit/thread_pool_test.cpp tests/unit/thread_team_test.cpp tests/unit/transformer_test.cpp
-      tests/unit/tokenizer_word_cache_test.cpp tests/unit/index_concurrency_test.cpp tests/unit/index_build_test.cpp)
+      tests/unit/tokenizer_word_cache_test.cpp tests/unit/index_concurrency_test.cpp tests/unit/index_build_test.cpp
+      tests/unit/index_growth_test.cpp)
     export TSAN_OPTIONS=halt_on_error=0:exitcode=66:suppressions=$repository/tests/run/tsan.suppressions:${TSAN_OPTIONS:-} ;;
   *) die "usage: sanitize.sh address|thread [test argument …]" ;;
 esac

@@ -171,6 +171,7 @@ TEST(IndexScoreRows, GivesTheDistancesOfASearch) {
     ASSERT_OK(insert(*engine, 1, vectors));
     const RowChange null{900, RowKind::kNull, hash_of(900), {}};
     ASSERT_OK(engine->apply(encode_insert(1, {&null, 1}), false));
+    engine->wait_for_maintenance();
     const Vector query = clustered_vectors(32, 1, 12, 6).front();
     const std::vector<RowId> wanted = {17, 3, 900, 499, 777, 3, 1, 500};
     const auto scored = engine->score_rows(1, query, wanted, {});
