@@ -340,7 +340,7 @@ uint32_t list_index_rows(index::GenerationId generation, index::RowId after, ind
 }
 
 void finish_index_build(index::GenerationId generation) {
-  const GenerationHeader header = {generation};
+  const FinishBuildHeader header = {generation, static_cast<uint64_t>(maintenance_work_mem) * 1024};
   request(RequestKind::kFinishBuild, {&header, sizeof(header), nullptr, 0}, true, true);
 }
 

@@ -41,7 +41,7 @@ uint64_t score_index_rows(index::GenerationId generation, std::span<const float>
 // Rows after `after` in ascending order into `rows` (room for `limit`); returns how many.
 uint32_t list_index_rows(index::GenerationId generation, index::RowId after, index::ListedRow* rows, uint32_t limit);
 
-// Reports the phases as CREATE INDEX progress while it waits.
+// Reports the phases as CREATE INDEX progress while it waits.  The worker builds within maintenance_work_mem.
 void finish_index_build(index::GenerationId generation);
 
 StatisticsReply index_statistics(index::GenerationId generation);

@@ -83,8 +83,8 @@ namespace {
 void put_statistics(ReturnSetInfo* rows, Relation index) {
   const IndexMetapage metapage = peek_metapage(index);
   const char* hindrance = obstacle(index, metapage);
-  Datum values[10] = {};
-  bool nulls[10] = {};
+  Datum values[12] = {};
+  bool nulls[12] = {};
   const bool readable = metapage.magic == kMetapageMagic && metapage.version == kMetapageVersion;
   nulls[0] = !readable || metapage.embeds_text == 0;
   if (!nulls[0]) values[0] = CStringGetTextDatum(metapage.model);
@@ -102,15 +102,17 @@ void put_statistics(ReturnSetInfo* rows, Relation index) {
     values[7] =
         Int64GetDatum(static_cast<int64>(found.bytes) + BLCKSZ * static_cast<int64>(RelationGetNumberOfBlocks(index)));
     values[8] = Int64GetDatum(static_cast<int64>(found.memory_bytes));
+    values[10] = Int64GetDatum(static_cast<int64>(found.disk_reads));
+    values[11] = Int64GetDatum(static_cast<int64>(found.disk_read_bytes));
     state = found.building != 0 ? "building" : index->rd_index->indisvalid ? "ready" : "invalid";
   } else if (hindrance == nullptr) {
     values[4] = values[5] = Int64GetDatum(0);
     values[6] = Int32GetDatum(0);
     values[7] = Int64GetDatum(BLCKSZ);
-    values[8] = Int64GetDatum(0);
+    values[8] = values[10] = values[11] = Int64GetDatum(0);
     state = "ready";
   } else {
-    for (int i = 4; i <= 8; ++i) nulls[i] = true;
+    for (const int i : {4, 5, 6, 7, 8, 10, 11}) nulls[i] = true;
   }
   nulls[1] = dimensions == 0 || !readable;
   values[1] = Int32GetDatum(static_cast<int32>(dimensions));

@@ -40,7 +40,7 @@ enum class RequestKind : uint32_t {
   kSync,             // body: nothing; reply: nothing
   kSearch,           // body: SearchHeader, then the query; reply: SearchReply, then hits
   kListRows,         // body: ListRowsHeader; reply: rows
-  kFinishBuild,      // body: GenerationHeader; reply: nothing
+  kFinishBuild,      // body: FinishBuildHeader; reply: nothing
   kStatistics,       // body: GenerationHeader; reply: StatisticsReply
   kMeasureRecall,    // body: MeasureRecallHeader; reply: float
   kCheck,            // body: GenerationHeader; reply: lines, each ended by '\n'
@@ -62,6 +62,11 @@ struct ApplyHeader {
 
 struct GenerationHeader {
   uint64_t generation;
+};
+
+struct FinishBuildHeader {
+  uint64_t generation;
+  uint64_t memory_bytes;  // the backend's maintenance_work_mem
 };
 
 struct IndexHeader {
@@ -110,6 +115,8 @@ struct StatisticsReply {
   uint64_t vectors;
   uint64_t bytes;
   uint64_t memory_bytes;
+  uint64_t disk_reads;
+  uint64_t disk_read_bytes;
   uint32_t lists;
   uint32_t dimensions;
   uint32_t metric;

@@ -107,6 +107,8 @@ Bytes statistics(index::Engine& engine, std::span<const std::byte> body) {
   reply.vectors = result->vectors;
   reply.bytes = result->bytes;
   reply.memory_bytes = result->memory_bytes;
+  reply.disk_reads = result->disk_reads;
+  reply.disk_read_bytes = result->disk_read_bytes;
   reply.lists = result->lists;
   reply.dimensions = result->options.dimensions;
   reply.metric = static_cast<uint32_t>(result->options.metric);
@@ -167,9 +169,10 @@ Bytes execute(index::Engine& engine, RequestKind kind, std::span<const std::byte
     case RequestKind::kListRows:
       return list_rows(engine, body);
     case RequestKind::kFinishBuild: {
-      GenerationHeader header;
+      FinishBuildHeader header;
       if (!take(&body, &header)) return malformed();
-      return reply_status(engine.finish_build(header.generation, progress, interrupted));
+      const index::BuildRequest request = {.generation = header.generation, .memory_bytes = header.memory_bytes};
+      return reply_status(engine.finish_build(request, progress, interrupted));
     }
     case RequestKind::kStatistics:
       return statistics(engine, body);

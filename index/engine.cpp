@@ -69,9 +69,10 @@ Result<std::shared_ptr<Generation>> EngineImpl::find(GenerationId generation) co
   return at->second;
 }
 
-Result<ReadView> EngineImpl::view_of(GenerationId generation) const {
+Result<ReadView> EngineImpl::view_of(GenerationId generation, DiskReadScope* reads) const {
   Result<std::shared_ptr<Generation>> found = find(generation);
   if (!found) return found.status();
+  reads->charge_to((*found)->disk_reads);
   Result<ReadView> view = read_view(*storage_, **found);
   // What the last process left undone is found again when a generation is first used.
   if (view && !(*found)->looked_after.exchange(true)) schedule_upkeep(*found);
@@ -142,6 +143,8 @@ Status EngineImpl::apply(std::span<const std::byte> change, bool sync) {
       case ChangeKind::kDeleteRows: {
         Result<std::shared_ptr<Generation>> generation = find(decoded->generation);
         if (!generation) return generation.status();
+        DiskReadScope reads;
+        reads.charge_to((*generation)->disk_reads);
         PG_SEMANTIC_RETURN_IF_ERROR(write_rows(*storage_, tuning_, generation->get(), *decoded, change));
         schedule_upkeep(*generation);
         break;
@@ -155,19 +158,23 @@ Status EngineImpl::sync() {
   return guarded([&] { return storage_->sync(); });
 }
 
-Status EngineImpl::finish_build(GenerationId id, BuildProgress* progress, const Interrupted& interrupted) {
+Status EngineImpl::finish_build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted) {
   return guarded([&]() -> Status {
     const OpenMpThreads threads(options_.threads);
-    Result<std::shared_ptr<Generation>> generation = find(id);
+    Result<std::shared_ptr<Generation>> generation = find(request.generation);
     if (!generation) return generation.status();
     const Interrupted stop = [&] { return is_interrupted(interrupted) || (*generation)->dropped.load(); };
-    return build_generation({*storage_, tuning_, options_}, *generation, progress, stop);
+    DiskReadScope reads;
+    reads.charge_to((*generation)->disk_reads);
+    const uint64_t memory_bytes = std::max(request.memory_bytes, kLeastBuildMemory);
+    return build_generation({*storage_, tuning_, options_, memory_bytes}, *generation, progress, stop);
   });
 }
 
 Result<SearchResult> EngineImpl::search(const SearchRequest& request, const Interrupted& interrupted) const {
   return guarded([&]() -> Result<SearchResult> {
-    Result<ReadView> view = view_of(request.generation);
+    DiskReadScope reads;
+    Result<ReadView> view = view_of(request.generation, &reads);
     if (!view) return view.status();
     return search_view(*storage_, *view, tuning_, request, interrupted);
   });
@@ -177,7 +184,8 @@ Result<std::vector<SearchHit>> EngineImpl::score_rows(GenerationId generation, s
                                                       std::span<const RowId> rows,
                                                       const Interrupted& interrupted) const {
   return guarded([&]() -> Result<std::vector<SearchHit>> {
-    Result<ReadView> view = view_of(generation);
+    DiskReadScope reads;
+    Result<ReadView> view = view_of(generation, &reads);
     if (!view) return view.status();
     return score_rows_of_view(*storage_, *view, query, rows, interrupted);
   });
@@ -187,6 +195,8 @@ Result<std::vector<ListedRow>> EngineImpl::list_rows(GenerationId generation, Ro
   return guarded([&]() -> Result<std::vector<ListedRow>> {
     Result<std::shared_ptr<Generation>> found = find(generation);
     if (!found) return found.status();
+    DiskReadScope reads;
+    reads.charge_to((*found)->disk_reads);
     std::vector<ListedRow> result;
     if (after == UINT64_MAX) return result;
     const std::string prefix = generation_key(generation);
@@ -206,7 +216,8 @@ Result<std::vector<ListedRow>> EngineImpl::list_rows(GenerationId generation, Ro
 
 Result<std::vector<std::string>> EngineImpl::check(GenerationId generation, const Interrupted& interrupted) const {
   return guarded([&]() -> Result<std::vector<std::string>> {
-    Result<ReadView> view = view_of(generation);
+    DiskReadScope reads;
+    Result<ReadView> view = view_of(generation, &reads);
     // A table that cannot be loaded is what check() is there to tell.
     if (!view && view.status().code() == StatusCode::kCorrupt) return std::vector<std::string>{view.status().detail()};
     if (!view) return view.status();
@@ -217,7 +228,8 @@ Result<std::vector<std::string>> EngineImpl::check(GenerationId generation, cons
 Result<float> EngineImpl::measure_recall(GenerationId generation, uint32_t k, uint32_t samples, float recall,
                                          const Interrupted& interrupted) const {
   return guarded([&]() -> Result<float> {
-    Result<ReadView> view = view_of(generation);
+    DiskReadScope reads;
+    Result<ReadView> view = view_of(generation, &reads);
     if (!view) return view.status();
     return measure_recall_of_view(*storage_, *view, tuning_, k, samples, recall, options_.threads, interrupted);
   });
@@ -225,7 +237,9 @@ Result<float> EngineImpl::measure_recall(GenerationId generation, uint32_t k, ui
 
 Result<GenerationStatistics> EngineImpl::statistics(GenerationId generation) const {
   return guarded([&]() -> Result<GenerationStatistics> {
-    Result<ReadView> view = view_of(generation);
+    Result<std::shared_ptr<Generation>> found = find(generation);
+    if (!found) return found.status();
+    Result<ReadView> view = read_view(*storage_, **found);
     if (!view) return view.status();
     const ListTable& table = *view->table;
     GenerationStatistics result;
@@ -236,6 +250,9 @@ Result<GenerationStatistics> EngineImpl::statistics(GenerationId generation) con
     result.lists = static_cast<uint32_t>(table.lists.size());
     result.bytes = storage_->approximate_bytes(generation);
     result.memory_bytes = table.memory_bytes();
+    const DiskReads reads = (*found)->disk_reads->total();
+    result.disk_reads = reads.blocks;
+    result.disk_read_bytes = reads.bytes;
     return result;
   });
 }

@@ -104,6 +104,10 @@ struct GenerationStatistics {
   uint32_t lists = 0;
   uint64_t bytes = 0;         // on disk, estimated by RocksDB, memtables included
   uint64_t memory_bytes = 0;  // centroids and list tables
+  // Since the engine was opened: blocks that reads and writes of this generation took from files because the cache
+  // did not have them, and their bytes.  The operating system may have had them in memory.
+  uint64_t disk_reads = 0;
+  uint64_t disk_read_bytes = 0;
 };
 
 struct ListedRow {
@@ -121,6 +125,15 @@ struct BuildProgress {
   std::atomic<uint64_t> done{0};
   std::atomic<uint64_t> total{0};
 };
+
+// What finish_build() may use.
+struct BuildRequest {
+  GenerationId generation = 0;
+  // Bounds the anonymous memory that the build takes, centroids and their graph aside; less than kLeastBuildMemory
+  // counts as that.  What grows with the rows lies in temporary files beside RocksDB's, mapped.
+  uint64_t memory_bytes = 64ull << 20;
+};
+inline constexpr uint64_t kLeastBuildMemory = 16ull << 20;
 
 using Interrupted = std::function<bool()>;  // thread-safe; true: stop soon
 
@@ -147,7 +160,11 @@ class Engine {
 
   // Turns collected rows into lists: sample, k-means, assign, write, calibrate.  Until then a generation that is
   // `building` seems to have no rows.
-  virtual Status finish_build(GenerationId generation, BuildProgress* progress, const Interrupted& interrupted) = 0;
+  virtual Status finish_build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted) = 0;
+  // With the memory that is usual.
+  Status finish_build(GenerationId generation, BuildProgress* progress, const Interrupted& interrupted) {
+    return finish_build(BuildRequest{.generation = generation}, progress, interrupted);
+  }
 
   virtual Result<SearchResult> search(const SearchRequest& request, const Interrupted& interrupted) const = 0;
 

@@ -40,7 +40,7 @@ class EngineImpl final : public Engine {
 
   Status apply(std::span<const std::byte> change, bool sync) override;
   Status sync() override;
-  Status finish_build(GenerationId generation, BuildProgress* progress, const Interrupted& interrupted) override;
+  Status finish_build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted) override;
   Result<SearchResult> search(const SearchRequest& request, const Interrupted& interrupted) const override;
   Result<std::vector<SearchHit>> score_rows(GenerationId generation, std::span<const float> query,
                                             std::span<const RowId> rows, const Interrupted& interrupted) const override;
@@ -54,7 +54,8 @@ class EngineImpl final : public Engine {
 
  private:
   Result<std::shared_ptr<Generation>> find(GenerationId generation) const;
-  Result<ReadView> view_of(GenerationId generation) const;
+  // Charges what `reads` counts to the generation.
+  Result<ReadView> view_of(GenerationId generation, DiskReadScope* reads) const;
   Status create(const DecodedChange& change);
   Status drop(GenerationId id);
   // engine_upkeep.cpp
@@ -90,6 +91,7 @@ struct BuildContext {
   const Storage& storage;
   const Tuning& tuning;
   const EngineOptions& options;
+  uint64_t memory_bytes;  // of BuildRequest
 };
 Status build_generation(const BuildContext& context, const std::shared_ptr<Generation>& generation,
                         BuildProgress* progress, const Interrupted& interrupted);

@@ -48,6 +48,8 @@ void EngineImpl::schedule_upkeep(const std::shared_ptr<Generation>& generation) 
   generation->looked_after = true;
   lists_.schedule("keep " + name, kSoon, [this, generation](const Interrupted& interrupted) {
     const OpenMpThreads threads(1);
+    DiskReadScope reads;
+    reads.charge_to(generation->disk_reads);
     PG_SEMANTIC_RETURN_IF_ERROR(keep_lists(*storage_, tuning_, generation.get(), Tidiness::kUrgent, interrupted));
     schedule_measuring(generation, false);
     schedule_graph(generation);
@@ -55,6 +57,8 @@ void EngineImpl::schedule_upkeep(const std::shared_ptr<Generation>& generation) 
   });
   lists_.schedule("tidy " + name, kWhenSettled, [this, generation](const Interrupted& interrupted) {
     const OpenMpThreads threads(1);
+    DiskReadScope reads;
+    reads.charge_to(generation->disk_reads);
     PG_SEMANTIC_RETURN_IF_ERROR(keep_lists(*storage_, tuning_, generation.get(), Tidiness::kTidy, interrupted));
     schedule_measuring(generation, true);
     schedule_graph(generation);
@@ -70,6 +74,8 @@ void EngineImpl::schedule_measuring(const std::shared_ptr<Generation>& generatio
   long_.schedule(name, {}, [this, generation, settled](const Interrupted& interrupted) -> Status {
     const Interrupted stop = [&] { return interrupted() || generation->dropped.load(); };
     if (stop()) return Status::cancelled();
+    DiskReadScope reads;
+    reads.charge_to(generation->disk_reads);
     Result<ReadView> view = read_view(*storage_, *generation);
     if (!view) return generation->dropped ? Status::cancelled() : view.status();
     if (!needs_measuring(*view->table, tuning_, settled)) return Status::ok();

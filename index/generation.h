@@ -9,6 +9,7 @@
 #include <mutex>
 #include <set>
 
+#include "index/disk_reads.h"
 #include "index/list_editor.h"
 #include "index/list_table.h"
 #include "index/spool.h"
@@ -25,6 +26,9 @@ class Generation {
   [[nodiscard]] std::shared_ptr<const ListTable> table() const;
   void publish(std::shared_ptr<const ListTable> table);
   void publish_if_absent(std::shared_ptr<const ListTable> table);
+
+  // What was read for it since it was opened; outlives it for those who still read.
+  const std::shared_ptr<DiskReadCounter> disk_reads = std::make_shared<DiskReadCounter>();
 
   std::atomic<bool> dropped{false};  // set before the drop waits for the locks
   std::mutex build;                  // held for the whole of a build; taken before `writer`

@@ -163,6 +163,7 @@ Result<std::vector<std::vector<Neighbour>>> nearest_by_score(const Storage& stor
   if (progress != nullptr) progress->total = table.catalog.vectors;
   std::vector<SampleScorer> scorers(threads, SampleScorer(table.layout, samples, wanted));
   std::vector<Status> statuses(threads);
+  std::vector<DiskReads> reads(threads);
   in_parallel(threads, [&](size_t part) {
     ListReader reader(storage, view);
     const size_t last = table.lists.size() * (part + 1) / threads;
@@ -176,7 +177,10 @@ Result<std::vector<std::vector<Neighbour>>> nearest_by_score(const Storage& stor
       if (progress != nullptr) progress->done += list.live();
     }
     scorers[part].score();
+    reads[part] = disk_reads_of_this_thread();
   });
+  // The last part ran on this thread, the others on threads of their own.
+  for (size_t part = 0; part + 1 < threads; ++part) add_to_disk_reads_of_this_thread(reads[part]);
   for (const Status& status : statuses) PG_SEMANTIC_RETURN_IF_ERROR(status);
 
   std::vector<std::vector<Neighbour>> result(samples.rows.size());

@@ -18,6 +18,7 @@ namespace {
 constexpr std::array<const char*, kFamilies> kFamilyNames = {"default", "generations", "lists", "counts",
                                                              "codes",   "vectors",     "rows",  "calibrations"};
 constexpr uint64_t kLeastMemory = 8ull << 20;
+constexpr uint64_t kLeastShard = 16ull << 20;  // the largest block, a file's filter, has a few megabytes
 constexpr const char* kFormatKey = "format";
 constexpr const char* kUnfinishedPrefix = "unfinished-";
 
@@ -52,6 +53,13 @@ rocksdb::ColumnFamilyOptions family_options(Family which, uint64_t memory_bytes,
       break;
   }
   return options;
+}
+
+// A cache's shards are caches of their own: small ones could not hold a large block.
+int cache_shard_bits(uint64_t memory_bytes) {
+  int bits = 0;
+  while (bits < 4 && memory_bytes >> (bits + 1) >= kLeastShard) ++bits;
+  return bits;
 }
 
 rocksdb::DBOptions database_options(const EngineOptions& options, uint64_t memory_bytes,
@@ -143,7 +151,7 @@ Result<std::unique_ptr<Storage>> Storage::open(const EngineOptions& options) {
   std::unique_ptr<Storage> storage(new Storage);
   const uint64_t memory_bytes = std::max(options.memory_bytes, kLeastMemory);
   storage->directory_ = options.path;
-  storage->cache_ = rocksdb::NewLRUCache(memory_bytes, 4, false, 0.2);
+  storage->cache_ = rocksdb::NewLRUCache(memory_bytes, cache_shard_bits(memory_bytes), false, 0.2);
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
   families.reserve(kFamilies);
   for (size_t i = 0; i < kFamilies; ++i)

@@ -337,7 +337,8 @@ COMMENT ON OPERATOR CLASS real_ip_ops USING semantic IS 'Vectors by negative inn
 
 CREATE FUNCTION semantic_index_statistics(
     index oid, OUT model text, OUT dimensions integer, OUT metric text, OUT codec text, OUT vectors bigint,
-    OUT pending bigint, OUT lists integer, OUT bytes bigint, OUT memory_bytes bigint, OUT state text
+    OUT pending bigint, OUT lists integer, OUT bytes bigint, OUT memory_bytes bigint, OUT state text,
+    OUT disk_reads bigint, OUT disk_read_bytes bigint
 ) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'pg_semantic_index_statistics' LANGUAGE C STABLE STRICT PARALLEL SAFE ROWS 1;
 COMMENT ON FUNCTION semantic_index_statistics(oid) IS
@@ -346,14 +347,15 @@ COMMENT ON FUNCTION semantic_index_statistics(oid) IS
 CREATE VIEW semantic_indexes AS
 SELECT i.indexrelid::pg_catalog.regclass AS index,
        i.indrelid::pg_catalog.regclass AS table_name,
-       s.model, s.dimensions, s.metric, s.codec, s.vectors, s.pending, s.lists, s.bytes, s.memory_bytes, s.state
+       s.model, s.dimensions, s.metric, s.codec, s.vectors, s.pending, s.lists, s.bytes, s.memory_bytes, s.state,
+       s.disk_reads, s.disk_read_bytes
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_am a ON a.oid = c.relam
 JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
 CROSS JOIN LATERAL semantic_index_statistics(c.oid) s
 WHERE a.amname = 'semantic' AND c.relkind = 'i';
 COMMENT ON VIEW semantic_indexes IS
-'The semantic indexes of this database. vectors: rows with a vector, dead ones until VACUUM included; pending: rows of this transaction not sent yet; lists: posting lists; bytes: on disk; memory_bytes: centroids in the worker; state: ready, building, invalid (a failed CREATE INDEX CONCURRENTLY), not preloaded, in recovery, damaged, lost (the worker''s store has no data of it: REINDEX), copied from another database.';
+'The semantic indexes of this database. vectors: rows with a vector, dead ones until VACUUM included; pending: rows of this transaction not sent yet; lists: posting lists; bytes: on disk; memory_bytes: centroids in the worker; state: ready, building, invalid (a failed CREATE INDEX CONCURRENTLY), not preloaded, in recovery, damaged, lost (the worker''s store has no data of it: REINDEX), copied from another database; disk_reads, disk_read_bytes: blocks that searches and writes of the index took from files since the worker started, because the cache of semantic.index_memory did not have them, and their bytes (the operating system may have had them in memory; what VACUUM and semantic_index_check read ahead in one go, flushes and compactions are not in it).';
 GRANT SELECT ON semantic_indexes TO PUBLIC;
 
 CREATE FUNCTION semantic_index_recall(index regclass, k integer DEFAULT 10, samples integer DEFAULT 100) RETURNS real
