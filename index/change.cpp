@@ -12,6 +12,7 @@ namespace pg_semantic::index {
 namespace {
 
 constexpr uint8_t kChangeVersion = 1;
+constexpr size_t kHeaderBytes = 16;
 constexpr size_t kRowHeaderBytes = 32;
 
 std::string start(ChangeKind kind, GenerationId generation, uint32_t count) {
@@ -147,12 +148,17 @@ std::vector<std::byte> encode_drop(GenerationId generation) {
   return to_bytes(start(ChangeKind::kDropGeneration, generation, 0));
 }
 
+Result<uint32_t> count_rows(std::span<const std::byte> change) {
+  if (change.size() < kHeaderBytes) return malformed("Its header is cut off.");
+  return load<uint32_t>(change.data() + 4);
+}
+
 Status visit_rows(std::span<const std::byte> change, size_t dimensions,
                   const std::function<void(RowId row, RowKind kind, const std::byte* bytes)>& visit) {
-  constexpr size_t kHeaderBytes = 16;
-  if (change.size() < kHeaderBytes) return malformed("Its header is cut off.");
+  Result<uint32_t> rows = count_rows(change);
+  if (!rows) return rows.status();
   const auto kind = load<ChangeKind>(change.data() + 1);
-  const auto count = load<uint32_t>(change.data() + 4);
+  const uint32_t count = *rows;
   size_t at = kHeaderBytes;
   for (uint32_t i = 0; i < count; ++i) {
     const size_t left = change.size() - at;

@@ -41,6 +41,9 @@ struct DecodedChange {
 inline constexpr size_t kSpooledHashOffset = 8;
 inline constexpr size_t kSpooledVectorOffset = 32;
 
+// How many rows that is: visit_rows() visits so many or fails.
+Result<uint32_t> count_rows(std::span<const std::byte> change);
+
 // Calls visit(row, kind, its bytes) for the rows of a change that was decoded before, in place: an inserted row's
 // bytes are kSpooledVectorOffset and, with a vector, `dimensions` floats long; a deleted row has none (null).
 Status visit_rows(std::span<const std::byte> change, size_t dimensions,

@@ -69,52 +69,53 @@ void find_least(const float* products, const float* norms, size_t count, uint32_
   }
 }
 
+// Works in the sample's own place: vectors are moved, not copied.
 class Trainer {
  public:
-  Trainer(size_t dimensions, bool spherical, size_t threads, BuildProgress* progress, const Interrupted& interrupted)
-      : dimensions_(dimensions),
-        spherical_(spherical),
-        threads_(std::max<size_t>(threads, 1)),
+  Trainer(const TrainingRequest& request, BuildProgress* progress, const Interrupted& interrupted)
+      : request_(request),
+        dimensions_(request.dimensions),
+        threads_(std::max<size_t>(request.threads, 1)),
         progress_(progress),
         interrupted_(interrupted) {}
 
-  std::vector<float> train(std::span<const float> sample, size_t lists) {
-    const size_t count = sample.size() / dimensions_;
-    lists = std::min(lists, count);
-    if (lists <= kFlatLists) return flat(sample, lists);
-    std::vector<float> centroids = hierarchical(sample, lists);
+  std::vector<float> train() {
+    const size_t count = request_.sample.size() / dimensions_;
+    const size_t lists = std::min(request_.lists, count);
+    if (lists <= kFlatLists) return flat(request_.sample, lists);
+    std::vector<float> centroids = hierarchical(request_.sample, lists);
     const double operations = static_cast<double>(count) * static_cast<double>(centroids.size());
     const int iterations = std::min(kMostFinalIterations, static_cast<int>(kFinalOperations / operations));
-    lloyd(sample, iterations, &centroids);
+    lloyd(request_.sample, iterations, &centroids);
     return centroids;
   }
 
  private:
-  std::vector<float> flat(std::span<const float> sample, size_t lists) {
-    std::vector<float> centroids = choose(sample, lists);
+  std::vector<float> flat(std::span<float> sample, size_t lists) {
+    const std::span<const float> chosen = choose(sample, lists);
+    std::vector<float> centroids(chosen.begin(), chosen.end());
     lloyd(sample, kIterations, &centroids);
     return centroids;
   }
 
-  // Different members of the sample.
-  std::vector<float> choose(std::span<const float> sample, size_t wanted) {
-    const size_t count = sample.size() / dimensions_;
-    std::vector<float> chosen;
-    chosen.reserve(wanted * dimensions_);
-    std::vector<uint32_t> order(count);
-    std::iota(order.begin(), order.end(), 0u);
-    for (size_t i = 0; i < wanted; ++i) {
-      std::swap(order[i], order[i + random_() % (count - i)]);
-      const auto member = sample.subspan(order[i] * dimensions_, dimensions_);
-      chosen.insert(chosen.end(), member.begin(), member.end());
-    }
-    return chosen;
+  void swap_vectors(std::span<float> sample, size_t a, size_t b) {
+    if (a == b) return;
+    float* first = sample.data() + a * dimensions_;
+    std::swap_ranges(first, first + dimensions_, sample.data() + b * dimensions_);
   }
 
-  std::vector<uint32_t> assign(std::span<const float> sample, const std::vector<float>& centroids) {
+  // Different members of the sample, brought to its beginning.
+  std::span<float> choose(std::span<float> sample, size_t wanted) {
+    const size_t count = sample.size() / dimensions_;
+    for (size_t i = 0; i < wanted; ++i) swap_vectors(sample, i, i + random_() % (count - i));
+    return sample.first(wanted * dimensions_);
+  }
+
+  // The nearest of the centroids to each; overwritten by the next call.
+  std::span<uint32_t> assign(std::span<const float> sample, const std::vector<float>& centroids) {
     const NearestCentroids nearest(centroids, dimensions_);
     const size_t count = sample.size() / dimensions_;
-    std::vector<uint32_t> result(count);
+    const std::span<uint32_t> result = request_.nearest.first(count);
     const size_t parts = count < 4 * kRowsAtOnce ? 1 : threads_;
     in_parallel(parts, [&](size_t part) {
       constexpr size_t kBetweenPolls = 16 * kRowsAtOnce;
@@ -133,28 +134,38 @@ class Trainer {
     for (int i = 0; i < iterations; ++i) move(sample, assign(sample, *centroids), centroids);
   }
 
-  // Each centroid to the mean of its members.
-  void move(std::span<const float> sample, const std::vector<uint32_t>& nearest, std::vector<float>* centroids) {
+  // Each centroid to the mean of its members, some of the centroids at a time.
+  void move(std::span<const float> sample, std::span<const uint32_t> nearest, std::vector<float>* centroids) {
     const size_t lists = centroids->size() / dimensions_;
-    std::vector<double> sums(centroids->size(), 0);
+    const size_t at_once = std::max<size_t>(request_.memory_bytes / (dimensions_ * sizeof(double)), 1);
+    std::vector<double> sums(std::min(at_once, lists) * dimensions_);
     std::vector<uint32_t> sizes(lists, 0);
-    for (size_t i = 0; i < nearest.size(); ++i) {
-      double* sum = sums.data() + nearest[i] * dimensions_;
-      const float* vector = sample.data() + i * dimensions_;
-      for (size_t j = 0; j < dimensions_; ++j) sum[j] += vector[j];
-      ++sizes[nearest[i]];
+    for (size_t first = 0; first < lists; first += at_once) {
+      const size_t end = std::min(first + at_once, lists);
+      std::fill(sums.begin(), sums.end(), 0);
+      for (size_t i = 0; i < nearest.size(); ++i) {
+        if (nearest[i] < first || nearest[i] >= end) continue;
+        double* sum = sums.data() + (nearest[i] - first) * dimensions_;
+        const float* vector = sample.data() + i * dimensions_;
+        for (size_t j = 0; j < dimensions_; ++j) sum[j] += vector[j];
+        ++sizes[nearest[i]];
+      }
+      for (size_t list = first; list < end; ++list) {
+        if (sizes[list] == 0) continue;
+        float* centroid = centroids->data() + list * dimensions_;
+        const double* sum = sums.data() + (list - first) * dimensions_;
+        for (size_t j = 0; j < dimensions_; ++j) centroid[j] = static_cast<float>(sum[j] / sizes[list]);
+        if (request_.spherical) normalise(centroid, dimensions_);
+      }
     }
-    for (size_t list = 0; list < lists; ++list) {
-      float* centroid = centroids->data() + list * dimensions_;
-      if (sizes[list] == 0) continue;
-      for (size_t j = 0; j < dimensions_; ++j)
-        centroid[j] = static_cast<float>(sums[list * dimensions_ + j] / sizes[list]);
-      if (spherical_) normalise(centroid, dimensions_);
-    }
-    // One that has no member is put beside the centroid of the most.
-    for (size_t list = 0; list < lists; ++list) {
-      if (sizes[list] > 0) continue;
-      const auto largest = static_cast<size_t>(std::max_element(sizes.begin(), sizes.end()) - sizes.begin());
+    fill_empty(&sizes, centroids);
+  }
+
+  // One that has no member is put beside the centroid of the most.
+  void fill_empty(std::vector<uint32_t>* sizes, std::vector<float>* centroids) const {
+    for (size_t list = 0; list < sizes->size(); ++list) {
+      if ((*sizes)[list] > 0) continue;
+      const auto largest = static_cast<size_t>(std::max_element(sizes->begin(), sizes->end()) - sizes->begin());
       float* from = centroids->data() + largest * dimensions_;
       float* to = centroids->data() + list * dimensions_;
       for (size_t j = 0; j < dimensions_; ++j) {
@@ -162,36 +173,49 @@ class Trainer {
         to[j] = from[j] * (1 + sign / 1024);
         from[j] *= 1 - sign / 1024;
       }
-      sizes[list] = sizes[largest] / 2;
-      sizes[largest] -= sizes[list];
+      (*sizes)[list] = (*sizes)[largest] / 2;
+      (*sizes)[largest] -= (*sizes)[list];
     }
   }
 
-  std::vector<float> hierarchical(std::span<const float> sample, size_t lists) {
+  std::vector<float> hierarchical(std::span<float> sample, size_t lists) {
     const size_t count = sample.size() / dimensions_;
     const auto coarse_lists = static_cast<size_t>(std::sqrt(static_cast<double>(lists)));
-    const std::vector<float> few = choose(sample, std::min(count, coarse_lists * kCoarseSamples));
-    const std::vector<float> coarse = flat(few, coarse_lists);
-    const std::vector<uint32_t> cluster_of = assign(sample, coarse);
-    std::vector<std::vector<uint32_t>> members(coarse.size() / dimensions_);
-    for (uint32_t i = 0; i < count; ++i) members[cluster_of[i]].push_back(i);
-    std::vector<float> centroids, part;
-    for (const std::vector<uint32_t>& cluster : members) {
-      if (cluster.empty()) continue;
-      part.clear();
-      for (const uint32_t i : cluster) {
-        const auto member = sample.subspan(i * dimensions_, dimensions_);
-        part.insert(part.end(), member.begin(), member.end());
-      }
-      const size_t share = std::clamp<size_t>((cluster.size() * lists + count / 2) / count, 1, cluster.size());
-      const std::vector<float> fine = flat(part, share);
+    const std::vector<float> coarse =
+        flat(choose(sample, std::min(count, coarse_lists * kCoarseSamples)), coarse_lists);
+    const std::vector<size_t> begins = group(sample, assign(sample, coarse), coarse.size() / dimensions_);
+    std::vector<float> centroids;
+    centroids.reserve((lists + begins.size()) * dimensions_);
+    for (size_t cluster = 0; cluster + 1 < begins.size(); ++cluster) {
+      const size_t members = begins[cluster + 1] - begins[cluster];
+      if (members == 0) continue;
+      const size_t share = std::clamp<size_t>((members * lists + count / 2) / count, 1, members);
+      const std::vector<float> fine = flat(sample.subspan(begins[cluster] * dimensions_, members * dimensions_), share);
       centroids.insert(centroids.end(), fine.begin(), fine.end());
     }
     return centroids;
   }
 
+  // Orders the sample by cluster, in place; returns where each begins, and the end.
+  std::vector<size_t> group(std::span<float> sample, std::span<uint32_t> cluster_of, size_t clusters) {
+    std::vector<size_t> begins(clusters + 1, 0);
+    for (const uint32_t cluster : cluster_of) ++begins[cluster + 1];
+    for (size_t cluster = 0; cluster < clusters; ++cluster) begins[cluster + 1] += begins[cluster];
+    std::vector<size_t> next(begins.begin(), begins.end() - 1);
+    for (size_t cluster = 0; cluster < clusters; ++cluster) {
+      while (next[cluster] < begins[cluster + 1]) {
+        const size_t here = next[cluster];
+        const uint32_t belongs = cluster_of[here];
+        const size_t there = next[belongs]++;
+        swap_vectors(sample, here, there);
+        std::swap(cluster_of[here], cluster_of[there]);
+      }
+    }
+    return begins;
+  }
+
+  const TrainingRequest& request_;
   size_t dimensions_;
-  bool spherical_;
   size_t threads_;
   BuildProgress* progress_;
   const Interrupted& interrupted_;
@@ -211,18 +235,22 @@ NearestCentroids::NearestCentroids(std::span<const float> centroids, size_t dime
   std::vector<double> sums(dimensions, 0);
   for (size_t i = 0; i < centroids.size(); ++i) sums[i % dimensions] += centroids[i];
   for (size_t j = 0; j < dimensions; ++j) mean_[j] = static_cast<float>(sums[j] / static_cast<double>(count_));
-  std::vector<float> centred(centroids.size());
-  for (size_t i = 0; i < count_; ++i) {
-    double norm = 0;
-    for (size_t j = 0; j < dimensions; ++j) {
-      const float value = centroids[i * dimensions + j] - mean_[j];
-      centred[i * dimensions + j] = value;
-      norm += double{value} * value;
-    }
-    norms_[i] = static_cast<float>(norm);
-  }
   panels_.resize((count_ + kPanelOutputs - 1) / kPanelOutputs * kPanelOutputs * dimensions);
-  encoder::kernels().pack_transposed(count_, dimensions, -2, {centred.data(), dimensions}, panels_.data());
+  std::vector<float> centred(std::min(count_, kCentroidsAtOnce) * dimensions);
+  for (size_t first = 0; first < count_; first += kCentroidsAtOnce) {
+    const size_t count = std::min(kCentroidsAtOnce, count_ - first);
+    for (size_t i = 0; i < count; ++i) {
+      double norm = 0;
+      for (size_t j = 0; j < dimensions; ++j) {
+        const float value = centroids[(first + i) * dimensions + j] - mean_[j];
+        centred[i * dimensions + j] = value;
+        norm += double{value} * value;
+      }
+      norms_[first + i] = static_cast<float>(norm);
+    }
+    encoder::kernels().pack_transposed(count, dimensions, -2, {centred.data(), dimensions},
+                                       panels_.data() + first * dimensions);
+  }
 }
 
 void NearestCentroids::assign(const float* vectors, size_t count, uint32_t* nearest) const {
@@ -248,20 +276,20 @@ void NearestCentroids::assign(const float* vectors, size_t count, uint32_t* near
   }
 }
 
-Result<std::vector<float>> train_centroids(std::vector<float>* sample, size_t dimensions, size_t lists, bool spherical,
-                                           size_t threads, BuildProgress* progress, const Interrupted& interrupted) {
+Result<std::vector<float>> train_centroids(const TrainingRequest& request, BuildProgress* progress,
+                                           const Interrupted& interrupted) {
   float largest = 0;
-  for (const float value : *sample) largest = std::max(largest, std::fabs(value));
+  for (const float value : request.sample) largest = std::max(largest, std::fabs(value));
   const float scale = largest > kLargestSafe ? largest : 1;
   if (scale != 1) {
-    for (float& value : *sample) value /= scale;
+    for (float& value : request.sample) value /= scale;
   }
   if (progress != nullptr) {
-    const size_t steps = lists <= kFlatLists ? kIterations : kIterations + 1 + kMostFinalIterations;
-    progress->total = sample->size() / dimensions * steps;
+    const size_t steps = request.lists <= kFlatLists ? kIterations : kIterations + 1 + kMostFinalIterations;
+    progress->total = request.sample.size() / request.dimensions * steps;
   }
   try {
-    std::vector<float> centroids = Trainer(dimensions, spherical, threads, progress, interrupted).train(*sample, lists);
+    std::vector<float> centroids = Trainer(request, progress, interrupted).train();
     for (float& value : centroids) value *= scale;
     return centroids;
   } catch (const Interruption&) {

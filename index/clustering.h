@@ -57,10 +57,19 @@ class NearestCentroids {
   std::vector<float> norms_;   // squared
 };
 
-// At most `lists` centroids of the sample ([n][dimensions], finite, n > 0; changed when
-// it must be scaled).  Spherical: of length 1.
-Result<std::vector<float>> train_centroids(std::vector<float>* sample, size_t dimensions, size_t lists, bool spherical,
-                                           size_t threads, BuildProgress* progress, const Interrupted& interrupted);
+struct TrainingRequest {
+  std::span<float> sample;      // [n][dimensions], finite, n > 0; its order changes, and its scale if it must
+  std::span<uint32_t> nearest;  // room for n
+  size_t dimensions = 0;
+  size_t lists = 1;
+  bool spherical = false;  // centroids of length 1
+  size_t threads = 1;
+  uint64_t memory_bytes = 16ull << 20;  // for sums, beside the centroids and what NearestCentroids holds
+};
+
+// At most so many centroids of the sample.
+Result<std::vector<float>> train_centroids(const TrainingRequest& request, BuildProgress* progress,
+                                           const Interrupted& interrupted);
 
 }  // namespace pg_semantic::index
 

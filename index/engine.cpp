@@ -1,5 +1,6 @@
 // The engine: opening, generations coming and going, and the questions that are
 // answered from one consistent view.
+#include <malloc.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -167,7 +168,11 @@ Status EngineImpl::finish_build(const BuildRequest& request, BuildProgress* prog
     DiskReadScope reads;
     reads.charge_to((*generation)->disk_reads);
     const uint64_t memory_bytes = std::max(request.memory_bytes, kLeastBuildMemory);
-    return build_generation({*storage_, tuning_, options_, memory_bytes}, *generation, progress, stop);
+    const Status built = build_generation({*storage_, tuning_, options_, memory_bytes}, *generation, progress, stop);
+#ifdef __GLIBC__
+    ::malloc_trim(0);  // what the build's buffers leave in the allocator
+#endif
+    return built;
   });
 }
 

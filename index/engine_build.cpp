@@ -1,28 +1,27 @@
 // Building lists over rows that were collected: sample, cluster, assign, write
 // sorted files and hand them to RocksDB, then catch up with what came meanwhile.
 //
-// Collected changes are read where they lie, in the mapped spool; what is kept in
-// memory is a few words for each row, the sample and the centroids.  Nothing that
-// a build writes means anything before its last batch, which turns `building` off.
-#include <rocksdb/sst_file_writer.h>
-
+// Collected changes are read where they lie, in the mapped spool; what is kept of each
+// row and the sample lie in scratch files (collected_rows.h, scratch.h).  In memory are the
+// centroids, a word or two for each list, and buffers within the build's bound.  Nothing
+// that a build writes means anything before its last batch, which turns `building` off.
 #include <algorithm>
 #include <random>
 
-#include "index/bytes.h"
 #include "index/change.h"
 #include "index/clustering.h"
+#include "index/collected_rows.h"
 #include "index/engine_impl.h"
 #include "index/measure.h"
 #include "index/search.h"
+#include "index/sorted_file_writer.h"
 #include "index/two_means.h"
 
 namespace pg_semantic::index {
 namespace {
 
 constexpr size_t kVectorsAtOnce = 1024;
-constexpr uint64_t kLeastSampleBytes = 64ull << 20;
-constexpr uint64_t kSortedFileBytes = 64ull << 20;
+constexpr size_t kLeastVectorsAtOnce = 64;
 constexpr size_t kSamplesPerList = 64;
 constexpr size_t kLeastSamplesPerList = 8;  // fewer lists rather than worse ones
 constexpr Family kBuiltFamilies[] = {Family::kLists,   Family::kCounts, Family::kCodes,
@@ -35,55 +34,14 @@ void start_phase(BuildProgress* progress, BuildPhase phase, uint64_t total) {
   progress->phase = static_cast<uint32_t>(phase);
 }
 
-// Writes ascending keys of one family to sorted files.
-class SortedFileWriter {
- public:
-  SortedFileWriter(const Storage& storage, GenerationId generation, Family family, size_t first_number)
-      : storage_(storage), generation_(generation), family_(family), number_(first_number) {}
-
-  Status put(const std::string& key, std::string_view value) {
-    if (writer_ && writer_->FileSize() >= kSortedFileBytes) PG_SEMANTIC_RETURN_IF_ERROR(finish());
-    if (!writer_) {
-      rocksdb::ColumnFamilyHandle* handle = storage_.family(family_);
-      writer_ =
-          std::make_unique<rocksdb::SstFileWriter>(rocksdb::EnvOptions(), storage_.db()->GetOptions(handle), handle);
-      paths_.push_back(storage_.unfinished_file(generation_, family_, number_++));
-      PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(writer_->Open(paths_.back())));
-    }
-    return from_rocksdb(writer_->Put(key, rocksdb::Slice(value.data(), value.size())));
-  }
-  Status finish() {
-    if (!writer_) return Status::ok();
-    const rocksdb::Status status = writer_->Finish();
-    writer_.reset();
-    return from_rocksdb(status);
-  }
-  [[nodiscard]] const std::vector<std::string>& paths() const { return paths_; }
-
- private:
-  const Storage& storage_;
-  GenerationId generation_;
-  Family family_;
-  size_t number_;
-  std::unique_ptr<rocksdb::SstFileWriter> writer_;
-  std::vector<std::string> paths_;
-};
-
-// A row as the spool has it.
-struct Collected {
-  RowId row = 0;
-  const std::byte* bytes = nullptr;  // of the row in its change; null: deleted
-  RowKind kind = RowKind::kVector;
-  ListId list = 0;
-};
-
 class Builder {
  public:
   Builder(const BuildContext& context, Generation* generation, BuildProgress* progress, const Interrupted& interrupted)
       : storage_(context.storage),
         tuning_(context.tuning),
-        options_(context.options),
         threads_(std::clamp<uint32_t>(context.options.threads, 1, 64)),
+        memory_bytes_(context.memory_bytes),
+        scratch_pattern_(context.storage.unfinished_file_pattern()),
         generation_(*generation),
         progress_(progress),
         interrupted_(interrupted) {}
@@ -97,17 +55,18 @@ class Builder {
   Status train();
   Status assign_all();
   Status split_long_lists();
+  Result<bool> split_list(ListId list);
   Status write_lists();
   Status write_list(ListId list, std::span<const uint32_t> members, SortedFileWriter* codes, SortedFileWriter* vectors,
                     ListRef* ref);
+  Status make_graph();
   Status write_rows();
   Status finish();
   Status measure();
 
   [[nodiscard]] bool interrupted() const { return is_interrupted(interrupted_); }
-  // The vectors of these rows, of length 1 under cosine.
-  void gather(std::span<const uint32_t> rows, float* out) const;
-  [[nodiscard]] std::vector<std::vector<uint32_t>> members_of_lists() const;
+  [[nodiscard]] bool spherical() const { return draft_->catalog.options.metric == Metric::kCosine; }
+  [[nodiscard]] size_t vectors_within(uint64_t bytes, size_t threads) const;
   // Runs work(part) on all threads; the first error of one is returned.
   template <typename Work>
   Status on_all_threads(const Work& work) const {
@@ -119,8 +78,9 @@ class Builder {
 
   const Storage& storage_;
   const Tuning& tuning_;
-  const EngineOptions& options_;
   const size_t threads_;
+  const uint64_t memory_bytes_;
+  const std::string scratch_pattern_;
   Generation& generation_;
   BuildProgress* progress_;
   const Interrupted& interrupted_;
@@ -128,9 +88,9 @@ class Builder {
   std::unique_ptr<Spool::Mapping> spool_;
   std::shared_ptr<ListTable> draft_;  // the table to be published
   size_t dimensions_ = 0;
-  std::vector<Collected> rows_;    // ascending
-  std::vector<uint32_t> vectors_;  // positions in rows_ of those with a vector
-  std::vector<float> centroids_;   // [lists][dimensions]; a list's number is its row
+  std::unique_ptr<CollectedRows> rows_;
+  std::vector<float> centroids_;              // [lists][dimensions]; a list's number is its row
+  std::vector<std::span<uint32_t>> members_;  // of each list, parts of rows_->with_vector()
   std::vector<Storage::SortedFiles> files_;
   Unsplittable generation_unsplittable_;
 };
@@ -140,11 +100,12 @@ Status Builder::run() {
   if (!needed) return needed.status();
   if (!*needed) return Status::ok();
   PG_SEMANTIC_RETURN_IF_ERROR(read_spool());
-  if (!vectors_.empty()) {
+  if (!rows_->with_vector().empty()) {
     PG_SEMANTIC_RETURN_IF_ERROR(train());
     PG_SEMANTIC_RETURN_IF_ERROR(assign_all());
     PG_SEMANTIC_RETURN_IF_ERROR(split_long_lists());
     PG_SEMANTIC_RETURN_IF_ERROR(write_lists());
+    PG_SEMANTIC_RETURN_IF_ERROR(make_graph());
   }
   PG_SEMANTIC_RETURN_IF_ERROR(write_rows());
   PG_SEMANTIC_RETURN_IF_ERROR(finish());
@@ -185,120 +146,137 @@ Result<bool> Builder::begin() {
 
 Status Builder::read_spool() {
   start_phase(progress_, BuildPhase::kSampling, 0);
-  const Metric metric = draft_->catalog.options.metric;
-  std::vector<float> vector(dimensions_);
-  PG_SEMANTIC_RETURN_IF_ERROR(spool_->for_each(0, [&](std::span<const std::byte> change) -> Status {
-    if (interrupted()) return Status::cancelled();
-    return visit_rows(change, dimensions_, [&](RowId row, RowKind kind, const std::byte* bytes) {
-      if (kind == RowKind::kVector && metric == Metric::kCosine) {
-        std::memcpy(vector.data(), bytes + kSpooledVectorOffset, dimensions_ * sizeof(float));
-        kind = kind_of(kind, metric, vector);
-      }
-      rows_.push_back({row, bytes, kind, 0});
-    });
-  }));
-  const auto before = [](const Collected& a, const Collected& b) { return a.row < b.row; };
-  if (!std::is_sorted(rows_.begin(), rows_.end(), before)) std::stable_sort(rows_.begin(), rows_.end(), before);
-  // Of several changes of a row the last holds.
-  size_t kept = 0;
-  for (size_t i = 0; i < rows_.size(); ++i) {
-    if (i + 1 < rows_.size() && rows_[i + 1].row == rows_[i].row) continue;
-    if (rows_[i].bytes != nullptr) rows_[kept++] = rows_[i];
-  }
-  rows_.resize(kept);
-  if (rows_.size() > UINT32_MAX) return {StatusCode::kUnsupported, "too many rows for a semantic index"};
-  for (uint32_t i = 0; i < rows_.size(); ++i) {
-    if (rows_[i].kind == RowKind::kVector) vectors_.push_back(i);
-  }
+  Result<std::unique_ptr<CollectedRows>> rows =
+      CollectedRows::read(*spool_, draft_->catalog.options, scratch_pattern_, interrupted_);
+  if (!rows) return rows.status();
+  rows_ = std::move(*rows);
   return Status::ok();
 }
 
-void Builder::gather(std::span<const uint32_t> rows, float* out) const {
-  const bool spherical = draft_->catalog.options.metric == Metric::kCosine;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    float* vector = out + i * dimensions_;
-    std::memcpy(vector, rows_[rows[i]].bytes + kSpooledVectorOffset, dimensions_ * sizeof(float));
-    if (spherical) normalise(vector, dimensions_);
-  }
-}
-
 Status Builder::train() {
-  const uint64_t most = std::max(options_.memory_bytes, kLeastSampleBytes) / (dimensions_ * sizeof(float));
+  const std::span<const uint32_t> vectors = rows_->with_vector();
   const uint32_t limit = list_limit_for(tuning_, draft_->layout.vector_size());
-  uint64_t lists = std::max<uint64_t>(vectors_.size() / std::min(tuning_.built_list_entries, limit / 2), 1);
-  const uint64_t sample_size = std::min<uint64_t>({vectors_.size(), most, lists * kSamplesPerList});
+  uint64_t lists = std::max<uint64_t>(vectors.size() / std::min(tuning_.built_list_entries, limit / 2), 1);
+  const uint64_t sample_size = std::min<uint64_t>(vectors.size(), lists * kSamplesPerList);
   lists = std::max<uint64_t>(std::min(lists, sample_size / kLeastSamplesPerList), 1);
-  std::vector<uint32_t> chosen;
-  chosen.reserve(sample_size);
+  Result<ScratchArray<float>> sample = ScratchArray<float>::create(scratch_pattern_, sample_size * dimensions_);
+  if (!sample) return sample.status();
+  Result<ScratchArray<uint32_t>> nearest = ScratchArray<uint32_t>::create(scratch_pattern_, sample_size);
+  if (!nearest) return nearest.status();
   std::mt19937_64 random(20240229);
   // Each equally likely, in their order (Knuth, volume 2, algorithm 3.4.2 S).
-  for (size_t i = 0; i < vectors_.size() && chosen.size() < sample_size; ++i) {
-    if (random() % (vectors_.size() - i) < sample_size - chosen.size()) chosen.push_back(vectors_[i]);
+  size_t chosen = 0;
+  for (size_t i = 0; i < vectors.size() && chosen < sample_size; ++i) {
+    if (random() % (vectors.size() - i) >= sample_size - chosen) continue;
+    if (chosen % kVectorsAtOnce == 0 && interrupted()) return Status::cancelled();
+    rows_->gather(vectors.subspan(i, 1), sample->span().data() + chosen++ * dimensions_);
   }
-  std::vector<float> sample(chosen.size() * dimensions_);
-  gather(chosen, sample.data());
 
   start_phase(progress_, BuildPhase::kClustering, 0);
-  const bool spherical = draft_->catalog.options.metric == Metric::kCosine;
-  Result<std::vector<float>> centroids =
-      train_centroids(&sample, dimensions_, lists, spherical, threads_, progress_, interrupted_);
+  const TrainingRequest request = {.sample = sample->span(),
+                                   .nearest = nearest->span(),
+                                   .dimensions = dimensions_,
+                                   .lists = lists,
+                                   .spherical = spherical(),
+                                   .threads = threads_,
+                                   .memory_bytes = memory_bytes_ / 4};
+  Result<std::vector<float>> centroids = train_centroids(request, progress_, interrupted_);
   if (!centroids) return centroids.status();
   centroids_ = std::move(*centroids);
   return Status::ok();
 }
 
+// How many vectors a buffer may hold, when each of so many threads has one.
+size_t Builder::vectors_within(uint64_t bytes, size_t threads) const {
+  return std::max<size_t>(bytes / (threads * dimensions_ * sizeof(float)), kLeastVectorsAtOnce);
+}
+
 Status Builder::assign_all() {
-  start_phase(progress_, BuildPhase::kAssigning, vectors_.size());
+  const std::span<const uint32_t> rows = rows_->with_vector();
+  start_phase(progress_, BuildPhase::kAssigning, rows.size());
   const NearestCentroids nearest(centroids_, dimensions_);
+  const size_t at_once = std::min(kVectorsAtOnce, vectors_within(memory_bytes_ / 4, threads_));
   return on_all_threads([&](size_t part) -> Status {
-    std::vector<float> vectors(kVectorsAtOnce * dimensions_);
-    std::vector<uint32_t> lists(kVectorsAtOnce);
-    const size_t last = vectors_.size() * (part + 1) / threads_;
-    for (size_t first = vectors_.size() * part / threads_; first < last; first += kVectorsAtOnce) {
+    std::vector<float> vectors(at_once * dimensions_);
+    std::vector<uint32_t> lists(at_once);
+    const size_t last = rows.size() * (part + 1) / threads_;
+    for (size_t first = rows.size() * part / threads_; first < last; first += at_once) {
       if (interrupted()) return Status::cancelled();
-      const size_t count = std::min(kVectorsAtOnce, last - first);
-      gather({vectors_.data() + first, count}, vectors.data());
+      const size_t count = std::min(at_once, last - first);
+      rows_->gather(rows.subspan(first, count), vectors.data());
       nearest.assign(vectors.data(), count, lists.data());
-      for (size_t i = 0; i < count; ++i) rows_[vectors_[first + i]].list = lists[i];
+      for (size_t i = 0; i < count; ++i) rows_->list(rows[first + i]) = lists[i];
       if (progress_ != nullptr) progress_->done += count;
     }
     return Status::ok();
   });
 }
 
-std::vector<std::vector<uint32_t>> Builder::members_of_lists() const {
-  std::vector<std::vector<uint32_t>> members(centroids_.size() / dimensions_);
-  for (const uint32_t i : vectors_) members[rows_[i].list].push_back(i);
-  return members;
-}
-
 Status Builder::split_long_lists() {
   const uint32_t limit = list_limit_for(tuning_, draft_->layout.vector_size());
-  const bool spherical = draft_->catalog.options.metric == Metric::kCosine;
-  std::vector<std::vector<uint32_t>> members = members_of_lists();
-  std::vector<float> vectors;
-  for (size_t list = 0; list < members.size(); ++list) {
-    while (members[list].size() > limit) {
+  const std::vector<uint32_t> begins = rows_->group_by_list(centroids_.size() / dimensions_);
+  members_.clear();
+  for (size_t list = 0; list + 1 < begins.size(); ++list)
+    members_.push_back(rows_->with_vector().subspan(begins[list], begins[list + 1] - begins[list]));
+  for (size_t list = 0; list < members_.size(); ++list) {
+    while (members_[list].size() > limit) {
       if (interrupted()) return Status::cancelled();
-      vectors.resize(members[list].size() * dimensions_);
-      gather(members[list], vectors.data());
-      TwoMeans halves;
-      if (!two_means(vectors, dimensions_, spherical, list, &halves)) {
-        generation_unsplittable_[static_cast<ListId>(list)] = static_cast<uint32_t>(members[list].size());
-        break;
-      }
-      const auto created = static_cast<ListId>(members.size());
-      std::vector<uint32_t> sides[2];
-      for (size_t i = 0; i < members[list].size(); ++i) sides[halves.side[i]].push_back(members[list][i]);
-      for (const uint32_t row : sides[1]) rows_[row].list = created;
-      std::copy(halves.centroids[0].begin(), halves.centroids[0].end(),
-                centroids_.begin() + static_cast<std::ptrdiff_t>(list * dimensions_));
-      centroids_.insert(centroids_.end(), halves.centroids[1].begin(), halves.centroids[1].end());
-      members[list] = std::move(sides[0]);
-      members.push_back(std::move(sides[1]));
+      Result<bool> split = split_list(static_cast<ListId>(list));
+      if (!split) return split.status();
+      if (*split) continue;
+      generation_unsplittable_[static_cast<ListId>(list)] = static_cast<uint32_t>(members_[list].size());
+      break;
     }
   }
   return Status::ok();
+}
+
+// In two, by some of its vectors when they are too many; false: they cannot be told apart.
+Result<bool> Builder::split_list(ListId list) {
+  const std::span<uint32_t> members = members_[list];
+  const size_t most = vectors_within(memory_bytes_ / 4, 1);
+  const size_t step = (members.size() + most - 1) / most;
+  std::vector<uint32_t> chosen;
+  for (size_t i = 0; i < members.size(); i += step) chosen.push_back(members[i]);
+  std::vector<float> vectors(chosen.size() * dimensions_);
+  rows_->gather(chosen, vectors.data());
+  TwoMeans halves;
+  if (!two_means(vectors, dimensions_, spherical(), list, &halves)) return false;
+
+  const auto created = static_cast<ListId>(members_.size());
+  if (step == 1) {
+    for (size_t i = 0; i < chosen.size(); ++i) {
+      if (halves.side[i] != 0) rows_->list(chosen[i]) = created;
+    }
+  } else {
+    std::vector<float> both = halves.centroids[0];
+    both.insert(both.end(), halves.centroids[1].begin(), halves.centroids[1].end());
+    const NearestCentroids nearest(both, dimensions_);
+    for (size_t first = 0; first < members.size(); first += most) {
+      if (interrupted()) return Status::cancelled();
+      const std::span<const uint32_t> part = members.subspan(first, std::min(most, members.size() - first));
+      chosen.resize(part.size());  // now: which of the two
+      vectors.resize(part.size() * dimensions_);
+      rows_->gather(part, vectors.data());
+      nearest.assign(vectors.data(), part.size(), chosen.data());
+      for (size_t i = 0; i < part.size(); ++i) {
+        if (chosen[i] != 0) rows_->list(part[i]) = created;
+      }
+    }
+  }
+  const auto middle =
+      std::partition(members.begin(), members.end(), [&](uint32_t row) { return rows_->list(row) == list; });
+  const auto kept = static_cast<size_t>(middle - members.begin());
+  if (kept == 0 || kept == members.size()) {  // the rest is unlike the chosen
+    for (const uint32_t row : members) rows_->list(row) = list;
+    return false;
+  }
+  std::copy(halves.centroids[0].begin(), halves.centroids[0].end(),
+            centroids_.begin() + static_cast<std::ptrdiff_t>(size_t{list} * dimensions_));
+  centroids_.insert(centroids_.end(), halves.centroids[1].begin(), halves.centroids[1].end());
+  members_[list] = members.first(kept);
+  members_.push_back(members.subspan(kept));
+  return true;
 }
 
 Status Builder::write_list(ListId list, std::span<const uint32_t> members, SortedFileWriter* codes,
@@ -317,11 +295,11 @@ Status Builder::write_list(ListId list, std::span<const uint32_t> members, Sorte
     code_bytes.resize(count * layout.code_size());
     vector_bytes.resize(count * layout.vector_size());
     for (uint32_t i = 0; i < count; ++i) {
-      const Collected& row = rows_[members[next++]];
-      rows[i] = row.row;
+      const uint32_t row = members[next++];
+      rows[i] = rows_->row(row);
       std::byte* stored = vector_bytes.data() + i * layout.vector_size();
-      std::memcpy(vector.data(), row.bytes + kSpooledVectorOffset, dimensions_ * sizeof(float));
-      layout.encode_vector(vector, load<ContentHash>(row.bytes + kSpooledHashOffset), stored);
+      rows_->copy_vector(row, vector.data());
+      layout.encode_vector(vector, rows_->hash(row), stored);
       if (layout.code_size() == 0) continue;
       layout.decode_vector(stored, vector.data());
       coder.encode(vector.data(), code_bytes.data() + i * layout.code_size());
@@ -336,28 +314,28 @@ Status Builder::write_list(ListId list, std::span<const uint32_t> members, Sorte
 }
 
 Status Builder::write_lists() {
-  start_phase(progress_, BuildPhase::kWriting, vectors_.size());
-  const std::vector<std::vector<uint32_t>> members = members_of_lists();
-  const auto lists = static_cast<ListId>(members.size());
+  const size_t count = rows_->with_vector().size();
+  start_phase(progress_, BuildPhase::kWriting, count);
+  const auto lists = static_cast<ListId>(members_.size());
   std::vector<ListRef> refs(lists);
   // Each thread takes neighbouring lists of about as many vectors: keys of its files are apart from others'.
   std::vector<ListId> cuts = {0};
   size_t seen = 0;
   for (ListId list = 0; list < lists; ++list) {
-    if (seen >= vectors_.size() * cuts.size() / threads_ && cuts.size() < threads_) cuts.push_back(list);
-    seen += members[list].size();
+    if (seen >= count * cuts.size() / threads_ && cuts.size() < threads_) cuts.push_back(list);
+    seen += members_[list].size();
   }
   while (cuts.size() <= threads_) cuts.push_back(lists);
   std::vector<SortedFileWriter> codes, vectors;
   for (size_t part = 0; part < threads_; ++part) {
-    codes.emplace_back(storage_, generation_.id(), Family::kCodes, part << 20);
-    vectors.emplace_back(storage_, generation_.id(), Family::kVectors, part << 20);
+    codes.emplace_back(storage_, generation_.id(), Family::kCodes, memory_bytes_, part << 20);
+    vectors.emplace_back(storage_, generation_.id(), Family::kVectors, memory_bytes_, part << 20);
   }
   PG_SEMANTIC_RETURN_IF_ERROR(on_all_threads([&](size_t part) -> Status {
     for (ListId list = cuts[part]; list < cuts[part + 1]; ++list) {
       if (interrupted()) return Status::cancelled();
-      PG_SEMANTIC_RETURN_IF_ERROR(write_list(list, members[list], &codes[part], &vectors[part], &refs[list]));
-      if (progress_ != nullptr) progress_->done += members[list].size();
+      PG_SEMANTIC_RETURN_IF_ERROR(write_list(list, members_[list], &codes[part], &vectors[part], &refs[list]));
+      if (progress_ != nullptr) progress_->done += members_[list].size();
     }
     PG_SEMANTIC_RETURN_IF_ERROR(codes[part].finish());
     return vectors[part].finish();
@@ -370,12 +348,10 @@ Status Builder::write_lists() {
   files_.push_back(std::move(code_files));
   files_.push_back(std::move(vector_files));
 
-  SortedFileWriter centroids(storage_, generation_.id(), Family::kLists, 0);
-  SortedFileWriter counts(storage_, generation_.id(), Family::kCounts, 0);
-  std::vector<ListId> ids;
-  std::vector<float> kept;
+  SortedFileWriter centroids(storage_, generation_.id(), Family::kLists, memory_bytes_);
+  SortedFileWriter counts(storage_, generation_.id(), Family::kCounts, memory_bytes_);
   for (ListId list = 0; list < lists; ++list) {
-    if (members[list].empty()) continue;
+    if (members_[list].empty()) continue;
     const float* centroid = centroids_.data() + size_t{list} * dimensions_;
     const std::string key = list_key(generation_.id(), list);
     PG_SEMANTIC_RETURN_IF_ERROR(
@@ -384,33 +360,44 @@ Status Builder::write_lists() {
     refs[list].id = list;
     refs[list].slot = draft_->store->append(centroid);
     draft_->lists.push_back(refs[list]);
-    ids.push_back(list);
-    kept.insert(kept.end(), centroid, centroid + dimensions_);
   }
   draft_->catalog.next_list = lists;
-  draft_->catalog.vectors = vectors_.size();
+  draft_->catalog.vectors = count;
   PG_SEMANTIC_RETURN_IF_ERROR(centroids.finish());
   PG_SEMANTIC_RETURN_IF_ERROR(counts.finish());
   files_.push_back({Family::kLists, centroids.paths()});
   files_.push_back({Family::kCounts, counts.paths()});
-  if (ids.size() <= tuning_.graph_lists) return Status::ok();
+  std::vector<float>().swap(centroids_);  // they are in the store
+  return Status::ok();
+}
+
+Status Builder::make_graph() {
+  const std::vector<ListRef>& lists = draft_->lists;
+  if (lists.size() <= tuning_.graph_lists) return Status::ok();
   draft_->graph = std::make_shared<CentroidGraph>(static_cast<uint32_t>(dimensions_));
   constexpr size_t kCentroidsAtOnce = 512;
-  for (size_t first = 0; first < ids.size(); first += kCentroidsAtOnce) {
+  std::vector<ListId> ids;
+  std::vector<float> centroids;
+  for (size_t first = 0; first < lists.size(); first += kCentroidsAtOnce) {
     if (interrupted()) return Status::cancelled();
-    const size_t count = std::min(kCentroidsAtOnce, ids.size() - first);
-    draft_->graph->add({ids.data() + first, count}, kept.data() + first * dimensions_);
+    ids.clear();
+    centroids.clear();
+    for (size_t i = first; i < std::min(first + kCentroidsAtOnce, lists.size()); ++i) {
+      const float* centroid = draft_->centroid(lists[i]);
+      ids.push_back(lists[i].id);
+      centroids.insert(centroids.end(), centroid, centroid + dimensions_);
+    }
+    draft_->graph->add(ids, centroids.data());
   }
   return Status::ok();
 }
 
 Status Builder::write_rows() {
-  SortedFileWriter writer(storage_, generation_.id(), Family::kRows, 0);
-  for (size_t i = 0; i < rows_.size(); ++i) {
+  SortedFileWriter writer(storage_, generation_.id(), Family::kRows, memory_bytes_);
+  for (size_t i = 0; i < rows_->size(); ++i) {
     if (i % 4096 == 0 && interrupted()) return Status::cancelled();
-    const Collected& row = rows_[i];
-    const RowRecord record = {row.kind, load<ContentHash>(row.bytes + kSpooledHashOffset), row.list};
-    PG_SEMANTIC_RETURN_IF_ERROR(writer.put(row_key(generation_.id(), row.row), encode_row(record)));
+    const RowRecord record = {rows_->kind(i), rows_->hash(i), rows_->list(i)};
+    PG_SEMANTIC_RETURN_IF_ERROR(writer.put(row_key(generation_.id(), rows_->row(i)), encode_row(record)));
   }
   PG_SEMANTIC_RETURN_IF_ERROR(writer.finish());
   files_.push_back({Family::kRows, writer.paths()});
@@ -427,7 +414,7 @@ Status Builder::finish() {
   catalog.version = (*current)->catalog.version + 1;
   catalog.options = (*current)->catalog.options;
   catalog.options.building = false;
-  catalog.rows = rows_.size();
+  catalog.rows = rows_->size();
   rocksdb::WriteBatch batch;
   PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(
       batch.Put(storage_.family(Family::kGenerations), generation_key(generation_.id()), encode_catalog(catalog))));
@@ -459,7 +446,8 @@ Status Builder::measure() {
   start_phase(progress_, BuildPhase::kCalibrating, 0);
   Result<ReadView> now = read_view(storage_, generation_);
   if (!now) return now.status();
-  Result<Calibration> calibration = calibrate(storage_, *now, tuning_, threads_, progress_, interrupted_);
+  Result<Calibration> calibration =
+      calibrate(storage_, *now, tuning_, {.threads = threads_, .memory_bytes = memory_bytes_}, progress_, interrupted_);
   if (!calibration) return calibration.status();
   PG_SEMANTIC_RETURN_IF_ERROR(store_calibration(storage_, &generation_, *calibration));
   return storage_.sync();

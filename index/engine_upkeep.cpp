@@ -79,7 +79,7 @@ void EngineImpl::schedule_measuring(const std::shared_ptr<Generation>& generatio
     Result<ReadView> view = read_view(*storage_, *generation);
     if (!view) return generation->dropped ? Status::cancelled() : view.status();
     if (!needs_measuring(*view->table, tuning_, settled)) return Status::ok();
-    Result<Calibration> calibration = calibrate(*storage_, *view, tuning_, 1, nullptr, stop);
+    Result<Calibration> calibration = calibrate(*storage_, *view, tuning_, {}, nullptr, stop);
     if (!calibration) return calibration.status();
     return store_calibration(*storage_, generation.get(), *calibration);
   });

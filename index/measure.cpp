@@ -16,7 +16,8 @@ namespace pg_semantic::index {
 namespace {
 
 constexpr size_t kDeepShare = 4;  // of the samples one in so many is asked for many neighbours
-constexpr size_t kSpare = 6;      // more than k, because scores are in float
+constexpr size_t kLeastSamples = 64;
+constexpr size_t kSpare = 6;  // more than k, because scores are in float
 constexpr float kTargets[] = {0.5f,  0.6f,  0.7f,  0.75f, 0.8f,  0.85f,  0.9f,   0.925f,
                               0.95f, 0.96f, 0.97f, 0.98f, 0.99f, 0.995f, 0.998f, 0.999f};
 // Codes rule out a few neighbours: of the misses that a target allows this share is kept back, but no more than so
@@ -60,8 +61,10 @@ class SampleScorer {
       : layout_(layout), samples_(samples) {
     for (const size_t count : neighbours) nearest_.emplace_back(count + kSpare);
     const size_t count = samples.rows.size(), dimensions = layout.dimensions();
-    panels_.resize((count + encoder::kPanelOutputs - 1) / encoder::kPanelOutputs * encoder::kPanelOutputs * dimensions);
-    encoder::kernels().pack_transposed(count, dimensions, -1, {samples.vectors.data(), dimensions}, panels_.data());
+    std::vector<float> panels((count + encoder::kPanelOutputs - 1) / encoder::kPanelOutputs * encoder::kPanelOutputs *
+                              dimensions);
+    encoder::kernels().pack_transposed(count, dimensions, -1, {samples.vectors.data(), dimensions}, panels.data());
+    panels_ = std::make_shared<const std::vector<float>>(std::move(panels));
   }
   SampleScorer(const SampleScorer&) = default;
 
@@ -75,8 +78,8 @@ class SampleScorer {
   void score() {
     const size_t dimensions = layout_.dimensions(), count = samples_.rows.size();
     products_.resize(rows_.size() * count);
-    encoder::kernels().multiply_panels({rows_.size(), count, dimensions}, {vectors_.data(), dimensions}, panels_.data(),
-                                       nullptr, {products_.data(), count});
+    encoder::kernels().multiply_panels({rows_.size(), count, dimensions}, {vectors_.data(), dimensions},
+                                       panels_->data(), nullptr, {products_.data(), count});
     for (size_t i = 0; i < rows_.size(); ++i) {
       float half_norm = 0;
       if (layout_.metric() == Metric::kL2) {
@@ -100,7 +103,8 @@ class SampleScorer {
   const CodecLayout& layout_;
   const SampledVectors& samples_;
   std::vector<NearestByScore> nearest_;
-  std::vector<float> panels_, vectors_, products_;
+  std::shared_ptr<const std::vector<float>> panels_;  // the copies' too
+  std::vector<float> vectors_, products_;
   std::vector<std::pair<uint32_t, RowId>> rows_;
 };
 
@@ -216,17 +220,20 @@ Status score_exactly(const Storage& storage, const ReadView& view, std::span<con
 
 }  // namespace
 
-Result<Calibration> calibrate(const Storage& storage, const ReadView& view, const Tuning& tuning, size_t threads,
-                              BuildProgress* progress, const Interrupted& interrupted) {
+Result<Calibration> calibrate(const Storage& storage, const ReadView& view, const Tuning& tuning,
+                              const CalibrationLimits& limits, BuildProgress* progress,
+                              const Interrupted& interrupted) {
   const ListTable& table = *view.table;
   const Metric metric = table.catalog.options.metric;
   const Order order = metric == Metric::kInnerProduct ? Order::kInnerProduct : Order::kDistance;
-  Result<SampledVectors> samples =
-      sample_vectors(storage, view, tuning.calibration_samples, table.catalog.version, interrupted);
+  // They are held twice: as they are and packed.
+  const uint64_t most = limits.memory_bytes / 2 / (2 * sizeof(float) * table.catalog.options.dimensions);
+  const size_t count = std::min<size_t>(tuning.calibration_samples, std::max<size_t>(most, kLeastSamples));
+  Result<SampledVectors> samples = sample_vectors(storage, view, count, table.catalog.version, interrupted);
   if (!samples) return samples.status();
   std::vector<size_t> wanted(samples->rows.size(), Calibration::kRows);
   for (size_t i = 0; i < wanted.size(); i += kDeepShare) wanted[i] = Calibration::kDeepRows;
-  auto neighbours = nearest_by_score(storage, view, *samples, wanted, threads, progress, interrupted);
+  auto neighbours = nearest_by_score(storage, view, *samples, wanted, limits.threads, progress, interrupted);
   if (!neighbours) return neighbours.status();
 
   // Of each sample, what lies before each list and how far that is; then what it takes to visit the neighbours' lists.

@@ -19,8 +19,12 @@ struct SampledVectors {
 Result<SampledVectors> sample_vectors(const Storage& storage, const ReadView& view, size_t count, uint64_t seed,
                                       const Interrupted& interrupted);
 
-Result<Calibration> calibrate(const Storage& storage, const ReadView& view, const Tuning& tuning, size_t threads,
-                              BuildProgress* progress, const Interrupted& interrupted);
+struct CalibrationLimits {
+  size_t threads = 1;
+  uint64_t memory_bytes = 64ull << 20;  // wide vectors make fewer samples
+};
+Result<Calibration> calibrate(const Storage& storage, const ReadView& view, const Tuning& tuning,
+                              const CalibrationLimits& limits, BuildProgress* progress, const Interrupted& interrupted);
 
 // Writes and publishes it, if the generation is still there.
 Status store_calibration(const Storage& storage, Generation* generation, const Calibration& calibration);

@@ -32,6 +32,7 @@ class Spool {
 
     // Calls visit(change) for each; a Status that is not ok ends it.
     Status for_each(size_t from, const std::function<Status(std::span<const std::byte>)>& visit) const;
+    [[nodiscard]] const std::byte* data() const { return data_; }
     [[nodiscard]] size_t size() const { return size_; }
 
    private:

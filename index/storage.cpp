@@ -254,6 +254,8 @@ std::string Storage::unfinished_file(GenerationId generation, Family which, size
          std::to_string(number) + ".sst";
 }
 
+std::string Storage::unfinished_file_pattern() const { return directory_ + "/" + kUnfinishedPrefix + "XXXXXX"; }
+
 void Storage::remove_unfinished_files() const { remove_files(directory_, kUnfinishedPrefix); }
 
 void Storage::remove_unfinished_files_of(GenerationId generation) const {

@@ -75,6 +75,8 @@ class Storage {
   };
   // A name for such a file, unique in the directory; files that were not ingested are removed at the next open.
   [[nodiscard]] std::string unfinished_file(GenerationId generation, Family which, size_t number) const;
+  // For the file of a build's scratch array (index/scratch.h), which has a name for a moment only.
+  [[nodiscard]] std::string unfinished_file_pattern() const;
   void remove_unfinished_files() const;
   void remove_unfinished_files_of(GenerationId generation) const;
   // All or none; durable when it returns.

@@ -4,11 +4,13 @@
 //
 // Vectors are those of FILE (floats, one vector after the other; 500 more than are
 // indexed serve as queries), or clustered synthetic ones.  Prints one line a
-// measurement; nothing is judged.
+// measurement; nothing is judged.  In the environment: BUILD_ONLY=1 leaves growth out;
+// BUILD_MEMORY=MEGABYTES bounds the build's memory (64), INDEX_MEMORY=MEGABYTES cache and write buffers (256).
 #include <sys/resource.h>
 #include <time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -16,6 +18,8 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <string>
+#include <thread>
 
 #include "index/engine.h"
 
@@ -32,6 +36,11 @@ double processor_milliseconds() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
   return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6;
+}
+
+uint64_t bytes_of_setting(const char* name, uint64_t megabytes) {
+  const char* value = std::getenv(name);
+  return (value != nullptr ? std::strtoull(value, nullptr, 10) : megabytes) << 20;
 }
 
 void require(const Status& status) {
@@ -193,6 +202,35 @@ void compare(Engine& engine, GenerationId built, GenerationId grown, const std::
   std::printf("\n");
 }
 
+// Anonymous memory of this process in megabytes.
+double anonymous_megabytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("RssAnon:")) return std::strtod(line.c_str() + 8, nullptr) / 1024;
+  }
+  return 0;
+}
+
+// Looks at it while it lives.
+class MemoryPeak {
+ public:
+  ~MemoryPeak() {
+    stopping_ = true;
+    thread_.join();
+  }
+  [[nodiscard]] double megabytes() const { return peak_; }
+
+ private:
+  std::atomic<bool> stopping_{false};
+  std::atomic<double> peak_{0};
+  std::thread thread_{[this] {
+    while (!stopping_) {
+      peak_ = std::max(peak_.load(), anonymous_megabytes());
+      std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    }
+  }};
+};
+
 void describe(Engine& engine, GenerationId generation) {
   const auto statistics = engine.statistics(generation);
   require(statistics.status());
@@ -213,6 +251,7 @@ int main(int argc, char** argv) {
   if (::mkdtemp(path.data()) == nullptr) return 1;
   EngineOptions options;
   options.path = path;
+  options.memory_bytes = bytes_of_setting("INDEX_MEMORY", 256);
   auto opened = Engine::open(options);
   require(opened.status());
   Engine& engine = **opened;
@@ -236,11 +275,14 @@ int main(int argc, char** argv) {
   built.building = true;
   require(engine.apply(encode_create(1, built), false));
   insert_all(engine, 1, vectors, 1000, "collecting");
+  const BuildRequest request = {.generation = 1, .memory_bytes = bytes_of_setting("BUILD_MEMORY", 64)};
+  const double memory_before = anonymous_megabytes();
+  const MemoryPeak peak;
   auto start = Clock::now();
   BuildProgress progress;
   uint32_t phase = 0;
   auto phase_start = start;
-  require(engine.finish_build(1, &progress, [&] {
+  require(engine.finish_build(request, &progress, [&] {
     if (progress.phase != phase) {
       if (phase != 0) std::printf("  phase %u: %.2f s\n", phase, seconds_since(phase_start));
       phase = progress.phase;
@@ -250,6 +292,8 @@ int main(int argc, char** argv) {
   }));
   std::printf("  phase %u: %.2f s\n", phase, seconds_since(phase_start));
   std::printf("build of %zu x %zu: %.2f s\n", count, dimensions, seconds_since(start));
+  std::printf("anonymous memory: %.0f MB before, at most %.0f MB more in the build, %.0f MB more after it\n",
+              memory_before, peak.megabytes() - memory_before, anonymous_megabytes() - memory_before);
   describe(engine, 1);
   Truth truth = search_exactly(engine, 1, queries);
   for (const float recall : {0.8f, 0.9f, 0.95f, 0.99f}) search_all(engine, 1, queries, truth, recall);
