@@ -11,6 +11,7 @@ extern "C" {
 #include "postmaster/interrupt.h"
 }
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -211,6 +212,15 @@ void stop_worker(int code, Datum argument) {
   worker = nullptr;
 }
 
+// Left alone, glibc raises both to tens of megabytes once something large was freed, and each thread's heap keeps as
+// much.  Blocks of the index stay below the first: the pages of the one that leaves the cache serve the next.
+void give_freed_memory_back() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  mallopt(M_TRIM_THRESHOLD, 2 << 20);
+#endif
+}
+
 std::string index_directory() { return std::string(DataDir) + "/pg_semantic/index"; }
 
 // Opens the engine with every signal blocked, so that its threads inherit that.
@@ -273,6 +283,7 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   pqsignal(SIGHUP, SignalHandlerForConfigReload);
   BackgroundWorkerUnblockSignals();
 
+  give_freed_memory_back();
   make_directory(std::string(DataDir) + "/pg_semantic");
   Status status;
   worker = open_worker(shared, *settings, &status);
