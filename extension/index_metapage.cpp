@@ -6,6 +6,17 @@
 #include "extension/models.h"
 
 namespace pg_semantic {
+namespace {
+
+// What rd_amcache points to.
+struct CachedMetapage {
+  IndexMetapage page;
+  IndexNotes notes;
+};
+
+CachedMetapage* cached_metapage(Relation index) { return static_cast<CachedMetapage*>(index->rd_amcache); }
+
+}  // namespace
 
 IndexMetapage peek_metapage(Relation index) {
   Buffer buffer = ReadBuffer(index, 0);
@@ -19,7 +30,7 @@ IndexMetapage peek_metapage(Relation index) {
 }
 
 const IndexMetapage* read_metapage(Relation index) {
-  if (index->rd_amcache != nullptr) return static_cast<const IndexMetapage*>(index->rd_amcache);
+  if (index->rd_amcache != nullptr) return &cached_metapage(index)->page;
   const IndexMetapage metapage = peek_metapage(index);
   if (metapage.magic != kMetapageMagic || metapage.version != kMetapageVersion) {
     ereport(ERROR, (errcode(ERRCODE_INDEX_CORRUPTED),
@@ -40,9 +51,14 @@ const IndexMetapage* read_metapage(Relation index) {
     *copy = metapage;
     return copy;
   }
-  index->rd_amcache = MemoryContextAlloc(index->rd_indexcxt, sizeof(metapage));
-  std::memcpy(index->rd_amcache, &metapage, sizeof(metapage));
-  return static_cast<const IndexMetapage*>(index->rd_amcache);
+  auto* cached = static_cast<CachedMetapage*>(MemoryContextAlloc(index->rd_indexcxt, sizeof(CachedMetapage)));
+  *cached = {metapage, {metapage.dimensions, 0}};
+  index->rd_amcache = cached;
+  return &cached->page;
+}
+
+IndexNotes* notes_of(Relation index) {
+  return index->rd_amcache != nullptr ? &cached_metapage(index)->notes : nullptr;
 }
 
 void write_metapage(Relation index, ForkNumber fork, const IndexMetapage& metapage) {

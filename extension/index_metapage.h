@@ -36,6 +36,16 @@ struct IndexMetapage {
 // was copied with its database and so belongs to another one (55000).
 const IndexMetapage* read_metapage(Relation index);
 
+// What this backend has learnt of an index, kept as long as the cached copy.
+struct IndexNotes {
+  // Of its vectors; 0: not known.  Once a generation has a width it never changes: the worker is asked once.
+  uint32 dimensions;
+  // That the last scan returned; 0: none yet.
+  uint32 returned_rows;
+};
+// nullptr: there is no cached copy.
+IndexNotes* notes_of(Relation index);
+
 // The page as it is on disk, unchecked: for those who must not fail over it.
 // The index has at least one block.
 IndexMetapage peek_metapage(Relation index);

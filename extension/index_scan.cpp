@@ -1,9 +1,9 @@
 // Returns rows nearest first, as many as are asked for.
 //
 // The executor does not say how many rows it wants, so the scan asks the worker
-// for the first kFirstRows and, each time they run out, for several times as
-// many, without those it has returned: all work together stays within a small
-// multiple of the last search.  The last one holds every row, those without a
+// for a few more than the index's last scan returned and, each time they run out,
+// for several times as many, without those it has returned: all work together
+// stays within a small multiple of the last search.  The last one holds every row, those without a
 // direction (distance NaN) and those that are NULL at its end, as a sort has them.
 //
 // The worker's rows may include ones this snapshot may not see; the executor
@@ -58,8 +58,11 @@ typedef struct ReturnedRow {
 namespace pg_semantic {
 namespace {
 
-constexpr uint32_t kFirstRows = 40;
-constexpr uint32_t kRecallRows = 10;  // what semantic.recall is about; who wants more rows wants these as surely
+// A first request: at least, unless more were returned last time, and at most.
+constexpr uint32_t kLeastRows = 16;
+constexpr uint32_t kMostFirstRows = 256;
+constexpr uint32_t kRecallRows = 10;       // what semantic.recall is about; who wants more rows wants these as surely
+constexpr uint32_t kRowsForRecallTen = 40;  // a request for up to so many is for the first ten
 constexpr uint32_t kGrowth = 8;
 
 struct ScanState {
@@ -77,6 +80,15 @@ struct ScanState {
 
 ScanState* state_of(IndexScanDesc scan) { return static_cast<ScanState*>(scan->opaque); }
 
+// Of the vectors; 0 while there are none.
+uint32 vector_dimensions(IndexScanDesc scan, const ScanState* state) {
+  const IndexNotes* known = notes_of(scan->indexRelation);
+  if (known != nullptr && known->dimensions != 0) return known->dimensions;
+  const uint32 dimensions = index_statistics(state->metapage.generation).dimensions;
+  if (IndexNotes* notes = notes_of(scan->indexRelation)) notes->dimensions = dimensions;
+  return dimensions;
+}
+
 // Takes the query out of the ORDER BY argument; a NULL argument leaves it empty.
 void read_query(IndexScanDesc scan, ScanState* state) {
   ScanKey key = &scan->orderByData[0];
@@ -84,7 +96,7 @@ void read_query(IndexScanDesc scan, ScanState* state) {
   if (key->sk_flags & SK_ISNULL) return;
   state->query = read_index_query(scan->indexRelation, state->metapage, key->sk_argument, key->sk_subtype);
   if (state->query.text != nullptr) return;
-  const uint32 dimensions = index_statistics(state->metapage.generation).dimensions;
+  const uint32 dimensions = vector_dimensions(scan, state);
   if (dimensions != 0 && state->query.vector.size() != dimensions) {
     ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
                     errmsg("different vector dimensions %u and %zu", dimensions, state->query.vector.size())));
@@ -116,11 +128,24 @@ void search(ScanState* state) {
     vector = {zeros, std::max<size_t>(dimensions, 1)};
     state->k = PG_UINT32_MAX;
   }
-  state->hits =
-      search_index(state->metapage.generation, vector, state->k, state->k == kFirstRows ? kRecallRows : state->k);
+  state->hits = search_index(state->metapage.generation, vector, state->k,
+                             state->k <= kRowsForRecallTen ? kRecallRows : state->k);
   state->next = 0;
   bound_distances(state);
   MemoryContextSwitchTo(before);
+}
+
+// A LIMIT's rows, one more that tells the executor that no nearer one comes, and some that a filter or
+// the snapshot may take away.
+uint32_t first_rows(Relation index) {
+  const IndexNotes* notes = notes_of(index);
+  const uint32_t returned = notes != nullptr ? notes->returned_rows : 0;
+  return std::clamp(returned + returned / 4 + 2, kLeastRows, kMostFirstRows);
+}
+
+void note_returned_rows(IndexScanDesc scan, const ScanState* state) {
+  if (state->returned == nullptr) return;
+  if (IndexNotes* notes = notes_of(scan->indexRelation)) notes->returned_rows = state->returned->members;
 }
 
 void start(IndexScanDesc scan, ScanState* state) {
@@ -141,8 +166,8 @@ void start(IndexScanDesc scan, ScanState* state) {
   } else {
     send_pending_rows(state->metapage.generation);
     read_query(scan, state);
-    state->returned = returned_rows_create(state->context, kFirstRows * 2, nullptr);
-    state->k = kFirstRows;
+    state->k = first_rows(scan->indexRelation);
+    state->returned = returned_rows_create(state->context, state->k * 2, nullptr);
     search(state);
   }
   MemoryContextSwitchTo(before);
@@ -182,6 +207,7 @@ void restart_scan(IndexScanDesc scan, ScanKey keys, int key_count, ScanKey order
   if (order_bys != nullptr && scan->numberOfOrderBys > 0) {
     memmove(scan->orderByData, order_bys, static_cast<size_t>(scan->numberOfOrderBys) * sizeof(ScanKeyData));
   }
+  note_returned_rows(scan, state);
   MemoryContextReset(state->context);
   MemoryContextReset(state->hits_context);
   state->started = false;
@@ -212,6 +238,7 @@ bool next_tuple(IndexScanDesc scan, ScanDirection direction) {
 
 void end_scan(IndexScanDesc scan) {
   ScanState* state = state_of(scan);
+  note_returned_rows(scan, state);
   MemoryContextDelete(state->context);
   MemoryContextDelete(state->hits_context);
   pfree(state);
