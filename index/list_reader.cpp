@@ -18,7 +18,22 @@ Status ListReader::read(Family family, const ListRef& list, uint32_t block, rock
 
 Result<BlockView> ListReader::codes(const ListRef& list, uint32_t block) {
   PG_SEMANTIC_RETURN_IF_ERROR(read(Family::kCodes, list, block, &codes_));
-  Result<BlockView> result = decode_block(view(codes_), table_.layout);
+  return decode_codes(list, block, view(codes_));
+}
+
+Result<BlockView> ListReader::searched_codes(const ListRef& list, uint32_t block) {
+  const auto position = static_cast<size_t>(&list - table_.lists.data());
+  searched_ = table_.code_pins.find(position, block);
+  if (!searched_) {
+    rocksdb::PinnableSlice value;
+    PG_SEMANTIC_RETURN_IF_ERROR(read(Family::kCodes, list, block, &value));
+    searched_ = table_.code_pins.pin(position, block, std::move(value), storage_.pin_budget());
+  }
+  return decode_codes(list, block, view(searched_->value));
+}
+
+Result<BlockView> ListReader::decode_codes(const ListRef& list, uint32_t block, std::string_view value) const {
+  Result<BlockView> result = decode_block(value, table_.layout);
   const uint32_t expected = list.sizes.of_block(block, table_.layout.entries_per_block());
   if (result && result->count != expected)
     return corrupt("Block " + std::to_string(block) + " of list " + std::to_string(list.id) + " has " +

@@ -15,6 +15,8 @@ class ListReader {
 
   // What is returned lives until the next call of the same function.
   Result<BlockView> codes(const ListRef& list, uint32_t block);
+  // The same for searches, which come again: it stays pinned, as far as the budget allows.
+  Result<BlockView> searched_codes(const ListRef& list, uint32_t block);
   Result<VectorBlockView> vectors(const ListRef& list, uint32_t block);
 
   // Calls visit(row, stored vector) for the live entries; a Status that is not ok ends it.
@@ -39,12 +41,14 @@ class ListReader {
 
  private:
   static Status wrong_live_count(const ListRef& list, uint32_t live);
+  Result<BlockView> decode_codes(const ListRef& list, uint32_t block, std::string_view value) const;
   Status read(Family family, const ListRef& list, uint32_t block, rocksdb::PinnableSlice* value) const;
 
   const Storage& storage_;
   const ReadView& view_;
   const ListTable& table_;
   rocksdb::PinnableSlice codes_, vectors_;
+  std::shared_ptr<const PinnedBlock> searched_;
 };
 
 }  // namespace pg_semantic::index

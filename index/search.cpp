@@ -211,7 +211,7 @@ Status Search::score_block(uint32_t position, uint32_t block) {
 }
 
 Status Search::scan_block(CodeQuery* query, uint32_t position, uint32_t block) {
-  Result<BlockView> codes = reader_.codes(table_.lists[position], block);
+  Result<BlockView> codes = reader_.searched_codes(table_.lists[position], block);
   if (!codes) return codes.status();
   const bool has_codes = table_.layout.code_size() > 0;
   estimates_.resize(codes->count);

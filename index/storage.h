@@ -19,6 +19,7 @@
 #include <string_view>
 #include <vector>
 
+#include "index/block_pins.h"
 #include "index/records.h"
 
 namespace pg_semantic::index {
@@ -47,6 +48,8 @@ class Storage {
     // cppcheck-suppress CastIntegerToAddressAtReturn ; the cast is the array's index
     return handles_[static_cast<size_t>(which)];
   }
+
+  [[nodiscard]] PinBudget* pin_budget() const { return &pin_budget_; }
 
   // Not yet durable: see sync().
   Status write(rocksdb::WriteBatch* batch) const;
@@ -94,6 +97,7 @@ class Storage {
 
   std::string directory_;
   std::shared_ptr<rocksdb::Cache> cache_;
+  mutable PinBudget pin_budget_;
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};  // owned by db_, closed in the destructor
 
