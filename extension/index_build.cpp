@@ -1,6 +1,7 @@
 // CREATE INDEX, REINDEX and whatever else fills an index's new storage.
 #include "extension/index_build.h"
 
+#include <span>
 #include <vector>
 
 #include "extension/guard.h"
@@ -19,8 +20,9 @@ constexpr size_t kBuildBatchRows = 2048;
 
 struct BuildState {
   IndexMetapage metapage;
-  MemoryContext row_context;  // reset after every row
-  std::vector<IndexRow>* rows;
+  MemoryContext row_context;    // reset after every row
+  std::vector<IndexRow>* rows;  // used again and again: faults for memory given back cost more than all else
+  size_t row_count;             // in use
   size_t bytes;
   uint32 dimensions;
   int64 sent;
@@ -31,9 +33,9 @@ void send_collected(BuildState* build) {
              .fingerprint = build->metapage.fingerprint,
              .dimensions = build->metapage.dimensions,
              .threads = choose_build_threads()},
-            *build->rows);
-  build->sent += static_cast<int64>(build->rows->size());
-  build->rows->clear();
+            std::span(*build->rows).first(build->row_count));
+  build->sent += static_cast<int64>(build->row_count);
+  build->row_count = 0;
   build->bytes = 0;
   pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, build->sent);
 }
@@ -44,12 +46,14 @@ void collect_row(Relation index, ItemPointer tid, Datum* values, bool* is_null, 
   const IndexedContent content = read_content(index, build->metapage, values[0], is_null[0], build->dimensions);
   if (build->dimensions == 0) build->dimensions = static_cast<uint32>(content.vector.size());
   guarded([&] {
-    build->rows->push_back(make_row(row_id(tid), content));
-    build->bytes += build->rows->back().bytes();
+    if (build->row_count == build->rows->size()) build->rows->emplace_back();
+    IndexRow& row = (*build->rows)[build->row_count++];
+    copy_row(row_id(tid), content, &row);
+    build->bytes += row.bytes();
   });
   MemoryContextSwitchTo(before);
   MemoryContextReset(build->row_context);
-  if (build->bytes > kBuildBatchBytes || build->rows->size() >= kBuildBatchRows) send_collected(build);
+  if (build->bytes > kBuildBatchBytes || build->row_count >= kBuildBatchRows) send_collected(build);
 }
 
 double scan_heap(Relation heap, Relation index, IndexInfo* info, BuildState* build) {

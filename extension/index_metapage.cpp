@@ -57,9 +57,7 @@ const IndexMetapage* read_metapage(Relation index) {
   return &cached->page;
 }
 
-IndexNotes* notes_of(Relation index) {
-  return index->rd_amcache != nullptr ? &cached_metapage(index)->notes : nullptr;
-}
+IndexNotes* notes_of(Relation index) { return index->rd_amcache != nullptr ? &cached_metapage(index)->notes : nullptr; }
 
 void write_metapage(Relation index, ForkNumber fork, const IndexMetapage& metapage) {
   const bool extend = RelationGetNumberOfBlocksInFork(index, fork) == 0;

@@ -105,14 +105,12 @@ IndexedContent read_content(Relation index, const IndexMetapage& metapage, Datum
   return content;
 }
 
-IndexRow make_row(index::RowId row, const IndexedContent& content) {
-  IndexRow made;
-  made.row = row;
-  made.kind = content.kind;
-  made.hash = content.hash;
-  made.text.assign(content.text);
-  made.vector.assign(content.vector.begin(), content.vector.end());
-  return made;
+void copy_row(index::RowId row, const IndexedContent& content, IndexRow* out) {
+  out->row = row;
+  out->kind = content.kind;
+  out->hash = content.hash;
+  out->text.assign(content.text);
+  out->vector.assign(content.vector.begin(), content.vector.end());
 }
 
 void send_rows(const RowTarget& target, std::span<const IndexRow> rows) {

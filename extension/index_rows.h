@@ -47,8 +47,8 @@ inline void set_item_pointer(ItemPointer tid, index::RowId row) {
 IndexedContent read_content(Relation index, const IndexMetapage& metapage, Datum value, bool is_null,
                             uint32 dimensions);
 
-// An owning copy.  May throw; call inside guarded().
-IndexRow make_row(index::RowId row, const IndexedContent& content);
+// Makes `out` an owning copy, in the memory that it has if that is enough.  May throw; call inside guarded().
+void copy_row(index::RowId row, const IndexedContent& content, IndexRow* out);
 
 // Where rows go, and how a text becomes a vector there.
 struct RowTarget {

@@ -61,7 +61,7 @@ namespace {
 // A first request: at least, unless more were returned last time, and at most.
 constexpr uint32_t kLeastRows = 16;
 constexpr uint32_t kMostFirstRows = 256;
-constexpr uint32_t kRecallRows = 10;       // what semantic.recall is about; who wants more rows wants these as surely
+constexpr uint32_t kRecallRows = 10;        // what semantic.recall is about; who wants more rows wants these as surely
 constexpr uint32_t kRowsForRecallTen = 40;  // a request for up to so many is for the first ten
 constexpr uint32_t kGrowth = 8;
 

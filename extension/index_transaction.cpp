@@ -236,7 +236,8 @@ void add_pending_row(Relation index, const IndexMetapage& metapage, ItemPointer 
   if (pending->dimensions == 0) pending->dimensions = static_cast<uint32>(content.vector.size());
   const SubTransactionId subtransaction = GetCurrentSubTransactionId();
   guarded([&] {
-    IndexRow row = make_row(row_id(tid), content);
+    IndexRow row;
+    copy_row(row_id(tid), content, &row);
     row.subtransaction = subtransaction;
     pending->bytes += row.bytes();
     pending->rows.push_back(std::move(row));

@@ -2,6 +2,7 @@
 // before one is applied.
 #include "index/change.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -15,20 +16,25 @@ constexpr uint8_t kChangeVersion = 1;
 constexpr size_t kHeaderBytes = 16;
 constexpr size_t kRowHeaderBytes = 32;
 
-std::string start(ChangeKind kind, GenerationId generation, uint32_t count) {
-  std::string out;
+using Bytes = std::vector<std::byte>;
+
+void append_bytes(Bytes& out, std::span<const std::byte> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
+
+template <typename T>
+void append(Bytes& out, const T& value) {
+  append_bytes(out, std::as_bytes(std::span(&value, 1)));
+}
+
+// With room for a body of so many bytes.
+Bytes start(ChangeKind kind, GenerationId generation, uint32_t count, size_t body) {
+  Bytes out;
+  out.reserve(kHeaderBytes + body);
   append(out, kChangeVersion);
   append(out, kind);
   append(out, uint16_t{0});
   append(out, count);
   append(out, generation);
   return out;
-}
-
-std::vector<std::byte> to_bytes(const std::string& text) {
-  std::vector<std::byte> bytes(text.size());
-  std::memcpy(bytes.data(), text.data(), text.size());
-  return bytes;
 }
 
 Status malformed(const char* detail) {
@@ -87,7 +93,10 @@ Status decode_rows(ByteReader& reader, uint32_t count, DecodedChange* change) {
               "The vector has " + std::to_string(width) + " dimensions; the limit is " +
                   std::to_string(kMaxDimensions) + "."};
     if (width > 0) {
-      if (change->dimensions == 0) change->dimensions = width;
+      if (change->dimensions == 0) {
+        change->dimensions = width;
+        change->floats.reserve(std::min(size_t{count} * width, reader.remaining() / sizeof(float)));
+      }
       if (width != change->dimensions)
         return {StatusCode::kInvalidArgument, "different vector dimensions in one index",
                 "The vectors have " + std::to_string(change->dimensions) + " and " + std::to_string(width) +
@@ -114,7 +123,7 @@ Status decode_deleted(ByteReader& reader, uint32_t count, DecodedChange* change)
 }  // namespace
 
 std::vector<std::byte> encode_create(GenerationId generation, const GenerationOptions& options) {
-  std::string out = start(ChangeKind::kCreateGeneration, generation, 0);
+  Bytes out = start(ChangeKind::kCreateGeneration, generation, 0, 16);
   append(out, options.database_oid);
   append(out, options.index_oid);
   append(out, options.dimensions);
@@ -122,30 +131,32 @@ std::vector<std::byte> encode_create(GenerationId generation, const GenerationOp
   append(out, options.codec);
   append(out, static_cast<uint8_t>(options.building ? 1 : 0));
   append(out, uint8_t{0});
-  return to_bytes(out);
+  return out;
 }
 
 std::vector<std::byte> encode_insert(GenerationId generation, std::span<const RowChange> rows) {
-  std::string out = start(ChangeKind::kInsertRows, generation, static_cast<uint32_t>(rows.size()));
+  size_t body = rows.size() * kRowHeaderBytes;
+  for (const RowChange& row : rows) body += row.vector.size_bytes();
+  Bytes out = start(ChangeKind::kInsertRows, generation, static_cast<uint32_t>(rows.size()), body);
   for (const RowChange& row : rows) {
     append(out, row.row);
     append(out, row.hash);
     append(out, row.kind);
     append(out, std::array<uint8_t, 3>{});
     append(out, static_cast<uint32_t>(row.vector.size()));
-    out.append(reinterpret_cast<const char*>(row.vector.data()), row.vector.size_bytes());
+    append_bytes(out, std::as_bytes(row.vector));
   }
-  return to_bytes(out);
+  return out;
 }
 
 std::vector<std::byte> encode_delete(GenerationId generation, std::span<const RowId> rows) {
-  std::string out = start(ChangeKind::kDeleteRows, generation, static_cast<uint32_t>(rows.size()));
-  out.append(reinterpret_cast<const char*>(rows.data()), rows.size_bytes());
-  return to_bytes(out);
+  Bytes out = start(ChangeKind::kDeleteRows, generation, static_cast<uint32_t>(rows.size()), rows.size_bytes());
+  append_bytes(out, std::as_bytes(rows));
+  return out;
 }
 
 std::vector<std::byte> encode_drop(GenerationId generation) {
-  return to_bytes(start(ChangeKind::kDropGeneration, generation, 0));
+  return start(ChangeKind::kDropGeneration, generation, 0, 0);
 }
 
 Result<uint32_t> count_rows(std::span<const std::byte> change) {
