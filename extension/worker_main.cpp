@@ -226,8 +226,8 @@ void stop_worker(int code, Datum argument) {
 // next.  (With 1 and 2 MB, faults for pages just given back were half of what collecting the rows of a build took.)
 void give_freed_memory_back() {
 #ifdef __GLIBC__
-  mallopt(M_MMAP_THRESHOLD, 4 << 20);
-  mallopt(M_TRIM_THRESHOLD, 8 << 20);
+  mallopt(M_MMAP_THRESHOLD, 2 << 20);
+  mallopt(M_TRIM_THRESHOLD, 4 << 20);
 #endif
 }
 
