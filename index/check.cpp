@@ -99,7 +99,7 @@ void Checker::check_block(const ListRef& list, const BlockView& codes, const Vec
                           uint32_t* dead) {
   const CodecLayout& layout = table_.layout;
   std::vector<float> vector(layout.dimensions());
-  std::vector<std::byte> code(layout.code_size());
+  std::vector<std::byte> code(layout.code_size()), buffer(layout.vector_size());
   for (uint32_t i = 0; i < codes.count; ++i) {
     const RowId row = codes.row(i);
     if (row == 0) {
@@ -116,7 +116,7 @@ void Checker::check_block(const ListRef& list, const BlockView& codes, const Vec
     expected->seen = true;
     if (expected->list != list.id)
       report(name + " is in list " + std::to_string(list.id) + " instead of " + std::to_string(expected->list));
-    const std::byte* stored = vectors.vectors + i * layout.vector_size();
+    const std::byte* stored = vectors.vector(i, buffer.data());
     if (load<VectorHeader>(stored).hash != expected->hash)
       report("the vector of " + name + " is of another content than its record");
     layout.decode_vector(stored, vector.data());
@@ -127,6 +127,7 @@ void Checker::check_block(const ListRef& list, const BlockView& codes, const Vec
     coder->encode(vector.data(), code.data());
     if (!std::equal(code.begin(), code.end(), codes.codes + i * layout.code_size()))
       report("the code of " + name + " is not that of its vector");
+    if (!coarse_part_is_right(vectors, i, stored)) report("the coarse part of " + name + " is not that of its vector");
   }
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "index/bytes.h"
 #include "index/two_means.h"
@@ -12,7 +13,8 @@ namespace pg_semantic::index {
 namespace {
 
 constexpr size_t kBlockBytes = 256 << 10;
-constexpr double kLargestShort = 32767;
+// So that its high byte, rounded, is 127.
+constexpr double kLargestShort = 127 * 256;
 // The paper's epsilon_0: of how many standard deviations of the estimate its error bound is (section 3.2.2).
 constexpr double kErrorDeviations = 1.9;
 // Estimates are sums of a few floats.
@@ -70,6 +72,8 @@ CodecLayout::CodecLayout(Codec codec, Metric metric, uint32_t dimensions)
       break;
   }
   vector_size_ = sizeof(VectorHeader) + round_up(dimensions * element_bytes(element_), 8);
+  if (element_ == Element::kInt16) coarse_size_ = sizeof(CoarseHeader) + round_up(dimensions, 4);
+  stored_size_ = coarse_size_ > 0 ? coarse_size_ + kFineHeaderBytes + round_up(dimensions, 4) : vector_size_;
   entries_per_block_ = static_cast<uint32_t>(std::clamp<size_t>(kBlockBytes / vector_size_, 16, 512));
 }
 
@@ -243,23 +247,26 @@ CodeQuery::CodeQuery(const CodecLayout& layout, std::span<const float> query)
       static_cast<float>(kErrorDeviations * bit_query_.step * std::sqrt(static_cast<double>(rotated.size()) / 24));
 }
 
-void CodeQuery::set_list(const float* centroid) {
+void CodeQuery::set_list(const float* centroid, float score) {
   if (layout_.codec() != Codec::kBit) return;
-  float squared = 0, product = 0;
-  kernels().squared_distance_rows(query_.data(), query_.size(), centroid, 1, &squared);
-  bit_query_.error_scale = std::sqrt(squared);
-  bit_query_.constant = squared;
-  if (layout_.metric() != Metric::kInnerProduct) return;
-  kernels().inner_product_rows(query_.data(), query_.size(), centroid, 1, &product);
-  bit_query_.constant = -product;
+  bit_query_.constant = score;
+  float squared = score;
+  if (layout_.metric() == Metric::kInnerProduct)
+    kernels().squared_distance_rows(query_.data(), query_.size(), centroid, 1, &squared);
+  bit_query_.error_scale = std::sqrt(std::max(squared, 0.0f));
 }
 
-void CodeQuery::estimate(const std::byte* codes, size_t count, float* estimates, float* errors) const {
+void CodeQuery::estimate(const std::byte* codes, size_t count, float* estimates, float* lower_bounds) const {
   const size_t stride = layout_.code_size();
+  const auto set_bound = [&](size_t i, float error) {
+    const float bound = estimates[i] - error;
+    lower_bounds[i] = std::fabs(bound) <= std::numeric_limits<float>::max() ? bound : -INFINITY;
+  };
   if (layout_.codec() == Codec::kBit) {
-    kernels().bit_estimates(bit_query_, codes, stride, count, estimates, errors);
+    kernels().bit_estimates(bit_query_, codes, stride, count, estimates, lower_bounds);
+    const float constant = std::fabs(bit_query_.constant);
     for (size_t i = 0; i < count; ++i)
-      errors[i] += kEstimateRounding * (std::fabs(estimates[i]) + std::fabs(bit_query_.constant));
+      set_bound(i, lower_bounds[i] + kEstimateRounding * (std::fabs(estimates[i]) + constant));
     return;
   }
   const float rounding = rounding_bound(query_.size());
@@ -268,7 +275,7 @@ void CodeQuery::estimate(const std::byte* codes, size_t count, float* estimates,
     for (size_t i = 0; i < count; ++i) {
       const float error = load<CodeHeader>(codes + i * stride).error;
       estimates[i] = -estimates[i];
-      errors[i] = error * static_cast<float>(query_norm_) + 2 * rounding * std::fabs(estimates[i]);
+      set_bound(i, error * static_cast<float>(query_norm_) + 2 * rounding * std::fabs(estimates[i]));
     }
     return;
   }
@@ -277,7 +284,7 @@ void CodeQuery::estimate(const std::byte* codes, size_t count, float* estimates,
     const float distance = std::sqrt(estimates[i]);
     const float error =
         load<CodeHeader>(codes + i * stride).error + rounding * (distance + static_cast<float>(query_norm_));
-    errors[i] = error * (2 * distance + error);
+    set_bound(i, error * (2 * distance + error));
   }
 }
 

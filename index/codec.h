@@ -36,8 +36,20 @@ struct VectorHeader {
 };
 static_assert(sizeof(VectorHeader) == 32);
 
+// The coarse part of a vector of 16-bit elements (vector_block.h) begins with this; the elements' high bytes h follow.
+// The score of the vector is no farther than error · |q| from add + |q|² + rescale · ⟨h, q⟩, under inner product
+// without |q|².
+struct CoarseHeader {
+  float add = 0;
+  float rescale = 0;
+  float error = 0;
+};
+static_assert(sizeof(CoarseHeader) == 12);
+
 class CodecLayout {
  public:
+  static constexpr size_t kFineHeaderBytes = 28;  // scale, error, content hash
+
   CodecLayout() = default;
   CodecLayout(Codec codec, Metric metric, uint32_t dimensions);
 
@@ -47,6 +59,11 @@ class CodecLayout {
   [[nodiscard]] Element element() const { return element_; }
   [[nodiscard]] size_t code_size() const { return code_size_; }      // bytes, a multiple of 8; 0: there are no codes
   [[nodiscard]] size_t vector_size() const { return vector_size_; }  // bytes, a multiple of 8
+  // How a vector lies in a block: bytes of its two parts, multiples of 4, and of both; no coarse part: it lies there
+  // whole.
+  [[nodiscard]] size_t coarse_size() const { return coarse_size_; }
+  [[nodiscard]] size_t fine_size() const { return stored_size_ - coarse_size_; }
+  [[nodiscard]] size_t stored_size() const { return stored_size_; }
   // Entries of a full block: vectors of at most about 256 kB.
   [[nodiscard]] uint32_t entries_per_block() const { return entries_per_block_; }
   [[nodiscard]] const Rotation& rotation() const { return *rotation_; }  // kBit only
@@ -63,6 +80,8 @@ class CodecLayout {
   uint32_t dimensions_ = 0;
   size_t code_size_ = 0;
   size_t vector_size_ = 0;
+  size_t coarse_size_ = 0;
+  size_t stored_size_ = 0;
   uint32_t entries_per_block_ = 1;
   std::shared_ptr<const Rotation> rotation_;
 };
@@ -93,10 +112,12 @@ class CodeQuery {
   // `query` as lists see it (of length 1 under cosine); it must live as long.
   CodeQuery(const CodecLayout& layout, std::span<const float> query);
 
-  // Before estimate(): the list's centroid.
-  void set_list(const float* centroid);
-  // estimates[i] - errors[i] is not above the score of vector i, 1-bit codes with high probability.
-  void estimate(const std::byte* codes, size_t count, float* estimates, float* errors) const;
+  // Before estimate(): the list's centroid, and its score: the squared distance to the query, or the negative inner
+  // product.
+  void set_list(const float* centroid, float score);
+  // lower_bounds[i] is not above the score of vector i, 1-bit codes with high probability; -infinity: it cannot be
+  // told.
+  void estimate(const std::byte* codes, size_t count, float* estimates, float* lower_bounds) const;
 
  private:
   const CodecLayout& layout_;

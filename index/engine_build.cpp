@@ -307,8 +307,7 @@ Status Builder::write_list(ListId list, std::span<const uint32_t> members, Sorte
     const std::string key = block_key(generation_.id(), list, block);
     PG_SEMANTIC_RETURN_IF_ERROR(
         codes->put(key, encode_block(rows.data(), code_bytes.data(), count, layout.code_size())));
-    PG_SEMANTIC_RETURN_IF_ERROR(
-        vectors->put(key, encode_vector_block(vector_bytes.data(), count, layout.vector_size())));
+    PG_SEMANTIC_RETURN_IF_ERROR(vectors->put(key, encode_vector_block(layout, vector_bytes.data(), count)));
   }
   return Status::ok();
 }

@@ -146,6 +146,11 @@ void inner_product_rows(const float* query, size_t dimensions, const float* rows
   }
 }
 
+float signed_octets_product(const float* query, const std::byte* values, size_t dimensions) {
+  return inner_product(query, dimensions,
+                       [values](size_t j) { return static_cast<float>(static_cast<int8_t>(values[j])); });
+}
+
 double float_at(const std::byte* values, size_t i) { return load<float>(values + i * sizeof(float)); }
 double half_at(const std::byte* values, size_t i) { return float_from_half(load<uint16_t>(values + i * 2)); }
 double short_at(const std::byte* values, size_t i) { return load<int16_t>(values + i * 2); }
@@ -190,6 +195,7 @@ const Kernels kPortableKernels = {
     bit_estimates,
     squared_distance_rows,
     inner_product_rows,
+    signed_octets_product,
     {exact_squared_distance<float_at>, exact_squared_distance<half_at>, exact_squared_distance<short_at>},
     {exact_inner_product<float_at>, exact_inner_product<half_at>, exact_inner_product<short_at>},
 };

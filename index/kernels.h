@@ -62,6 +62,9 @@ using BitScanKernel = void (*)(const BitQuery& query, const std::byte* codes, si
 // The same over `count` contiguous rows of `dimensions` floats.
 using RowsKernel = void (*)(const float* query, size_t dimensions, const float* rows, size_t count, float* out);
 
+// The inner product of a query and so many signed bytes.
+using SignedOctetsKernel = float (*)(const float* query, const std::byte* values, size_t dimensions);
+
 struct Kernels {
   const char* name;
   ScanKernel squared_distance;
@@ -69,6 +72,7 @@ struct Kernels {
   BitScanKernel bit_estimates;
   RowsKernel squared_distance_rows;
   RowsKernel inner_product_rows;
+  SignedOctetsKernel signed_octets_product;
   // By Element, sums in double; `values` are `dimensions` stored values of any alignment.
   // Of the query and scale · values:
   double (*exact_squared_distance[3])(const float* query, const std::byte* values, double scale, size_t dimensions);

@@ -49,6 +49,14 @@ struct Octets {
   static float load1(const std::byte* p) { return static_cast<float>(static_cast<unsigned char>(*p)); }
 };
 
+struct SignedOctets {
+  static constexpr size_t kBytes = 1;
+  static __m256 load8(const std::byte* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  static float load1(const std::byte* p) { return static_cast<float>(static_cast<signed char>(*p)); }
+};
+
 // Sum of (query - offset - scale * value)^2.
 template <typename Values>
 float squared_distance(const float* query, size_t d, const std::byte* payload, float scale, float offset) {
@@ -141,6 +149,10 @@ void inner_product_rows(const float* query, size_t d, const float* rows, size_t 
     out[i] = inner_product<Floats>(query, d, reinterpret_cast<const std::byte*>(rows + i * d));
 }
 
+float signed_octets_product(const float* query, const std::byte* values, size_t d) {
+  return inner_product<SignedOctets>(query, d, values);
+}
+
 // Four stored values, or one, in doubles.
 struct FloatDoubles {
   static constexpr size_t kBytes = 4;
@@ -224,6 +236,7 @@ const Kernels kAvx2Kernels = {
     bit_estimates,
     squared_distance_rows,
     inner_product_rows,
+    signed_octets_product,
     {exact_squared_distance<FloatDoubles>, exact_squared_distance<HalfDoubles>, exact_squared_distance<ShortDoubles>},
     {exact_inner_product<FloatDoubles>, exact_inner_product<HalfDoubles>, exact_inner_product<ShortDoubles>},
 };

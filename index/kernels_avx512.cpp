@@ -42,6 +42,16 @@ struct Octets {
   }
 };
 
+struct SignedOctets {
+  static constexpr size_t kBytes = 1;
+  static __m512 load(const std::byte* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
+  static __m512 load(__mmask16 mask, const std::byte* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(mask, p)));
+  }
+};
+
 // Sum of (query - offset - scale * value)^2.
 template <typename Values>
 float squared_distance(const float* query, size_t d, const std::byte* payload, float scale, float offset) {
@@ -157,6 +167,10 @@ void inner_product_rows(const float* query, size_t d, const float* rows, size_t 
     out[i] = inner_product<Floats>(query, d, reinterpret_cast<const std::byte*>(rows + i * d));
 }
 
+float signed_octets_product(const float* query, const std::byte* values, size_t d) {
+  return inner_product<SignedOctets>(query, d, values);
+}
+
 // Stored values in doubles, eight at a time; lanes past the end are zero.
 struct FloatDoubles {
   static constexpr size_t kBytes = 4;
@@ -216,6 +230,7 @@ const Kernels kAvx512Kernels = {
     bit_estimates,
     squared_distance_rows,
     inner_product_rows,
+    signed_octets_product,
     {exact_squared_distance<FloatDoubles>, exact_squared_distance<HalfDoubles>, exact_squared_distance<ShortDoubles>},
     {exact_inner_product<FloatDoubles>, exact_inner_product<HalfDoubles>, exact_inner_product<ShortDoubles>},
 };

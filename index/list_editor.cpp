@@ -69,6 +69,7 @@ Status ListEditor::load_block(ListId list, WorkingList* working, uint32_t block,
   Result<VectorBlockView> vectors = vectors_of_block(list, *working, block, &value);
   if (!vectors) return vectors.status();
   const auto count = static_cast<uint32_t>((*rows)->size());
+  std::vector<std::byte> buffer(layout.vector_size());
   BlockView coded;
   if (codes != nullptr) {
     Result<bool> found = storage_.get(Family::kCodes, block_key(generation_, list, block), nullptr, &code_value);
@@ -82,7 +83,7 @@ Status ListEditor::load_block(ListId list, WorkingList* working, uint32_t block,
   for (uint32_t i = 0; i < count; ++i) {
     const RowId row = (**rows)[i];
     if (row == 0) continue;
-    into->add(row, vectors->vectors + i * layout.vector_size(), layout.vector_size());
+    into->add(row, vectors->vector(i, buffer.data()), layout.vector_size());
     if (codes == nullptr) continue;
     const std::byte* code = coded.codes + i * layout.code_size();
     codes->insert(codes->end(), code, code + layout.code_size());
@@ -171,6 +172,7 @@ Status ListEditor::move_rows(ListId from, const std::unordered_map<RowId, ListId
   if (!opened) return opened.status();
   WorkingList* working = *opened;
   const size_t vector_size = draft_.layout.vector_size();
+  std::vector<std::byte> buffer(vector_size);
   for (size_t i = working->appended.rows.size(); i-- > 0;) {
     const auto move = targets.find(working->appended.rows[i]);
     if (move == targets.end()) continue;
@@ -189,7 +191,8 @@ Status ListEditor::move_rows(ListId from, const std::unordered_map<RowId, ListId
       if ((**rows)[i] == 0 || move == targets.end()) continue;
       if (vectors->vectors == nullptr) vectors = vectors_of_block(from, *working, block, &value);
       if (!vectors) return vectors.status();
-      append_to(&working_[move->second], move->second, move->first, vectors->vectors + i * vector_size);
+      append_to(&working_[move->second], move->second, move->first,
+                vectors->vector(static_cast<uint32_t>(i), buffer.data()));
       (**rows)[i] = 0;
       ++draft_.find(from)->dead;
       working->changed[block] = true;
@@ -240,9 +243,9 @@ Status ListEditor::put_blocks(ListId list, uint32_t first_block, const BlockSize
     PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch->Put(
         storage_.family(Family::kCodes), key,
         encode_block(entries.rows.data() + at, codes.data() + at * layout.code_size(), count, layout.code_size()))));
-    PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch->Put(
-        storage_.family(Family::kVectors), key,
-        encode_vector_block(entries.vectors.data() + at * layout.vector_size(), count, layout.vector_size()))));
+    PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(
+        batch->Put(storage_.family(Family::kVectors), key,
+                   encode_vector_block(layout, entries.vectors.data() + at * layout.vector_size(), count))));
     at += count;
   }
   return Status::ok();

@@ -17,6 +17,7 @@
 #include "index/list_split.h"
 #include "index/list_table.h"
 #include "index/tuning.h"
+#include "index/vector_block.h"
 
 namespace pg_semantic::index {
 

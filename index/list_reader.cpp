@@ -1,6 +1,8 @@
 // See list_reader.h.
 #include "index/list_reader.h"
 
+#include <algorithm>
+
 namespace pg_semantic::index {
 
 Status ListReader::wrong_live_count(const ListRef& list, uint32_t live) {
@@ -21,15 +23,42 @@ Result<BlockView> ListReader::codes(const ListRef& list, uint32_t block) {
   return decode_codes(list, block, view(codes_));
 }
 
-Result<BlockView> ListReader::searched_codes(const ListRef& list, uint32_t block) {
+Result<std::string_view> ListReader::searched(Family family, const ListRef& list, uint32_t block, BlockPins* pins,
+                                              PinBudget* budget, std::shared_ptr<const PinnedBlock>* pinned) const {
   const auto position = static_cast<size_t>(&list - table_.lists.data());
-  searched_ = table_.code_pins.find(position, block);
-  if (!searched_) {
+  *pinned = pins->find(position, block);
+  if (!*pinned) {
     rocksdb::PinnableSlice value;
-    PG_SEMANTIC_RETURN_IF_ERROR(read(Family::kCodes, list, block, &value));
-    searched_ = table_.code_pins.pin(position, block, std::move(value), storage_.pin_budget());
+    PG_SEMANTIC_RETURN_IF_ERROR(read(family, list, block, &value));
+    *pinned = pins->pin(position, block, std::move(value), budget);
   }
-  return decode_codes(list, block, view(searched_->value));
+  return view((*pinned)->value);
+}
+
+Result<BlockView> ListReader::searched_codes(const ListRef& list, uint32_t block) {
+  Result<std::string_view> value =
+      searched(Family::kCodes, list, block, &table_.code_pins, storage_.code_pin_budget(), &searched_codes_);
+  if (!value) return value.status();
+  return decode_codes(list, block, *value);
+}
+
+void ListReader::fetch_codes(const ListRef& list) const {
+  constexpr size_t kLine = 64, kLines = 8;  // the processor goes on by itself
+  if (list.sizes.blocks() == 0) return;
+  const auto pinned = table_.code_pins.find(static_cast<size_t>(&list - table_.lists.data()), 0);
+  if (!pinned) return;
+  const rocksdb::Slice& value = pinned->value;
+  __builtin_prefetch(value.data());
+  const size_t rows = list.sizes.of_block(0, table_.layout.entries_per_block()) * sizeof(RowId);
+  for (size_t at = rows; at < std::min(rows + kLines * kLine, value.size()); at += kLine)
+    __builtin_prefetch(value.data() + at);
+}
+
+Result<VectorBlockView> ListReader::searched_vectors(const ListRef& list, uint32_t block) {
+  Result<std::string_view> value =
+      searched(Family::kVectors, list, block, &table_.vector_pins, storage_.vector_pin_budget(), &searched_vectors_);
+  if (!value) return value.status();
+  return decode_vectors(list, block, *value);
 }
 
 Result<BlockView> ListReader::decode_codes(const ListRef& list, uint32_t block, std::string_view value) const {
@@ -43,7 +72,11 @@ Result<BlockView> ListReader::decode_codes(const ListRef& list, uint32_t block, 
 
 Result<VectorBlockView> ListReader::vectors(const ListRef& list, uint32_t block) {
   PG_SEMANTIC_RETURN_IF_ERROR(read(Family::kVectors, list, block, &vectors_));
-  Result<VectorBlockView> result = decode_vector_block(view(vectors_), table_.layout);
+  return decode_vectors(list, block, view(vectors_));
+}
+
+Result<VectorBlockView> ListReader::decode_vectors(const ListRef& list, uint32_t block, std::string_view value) const {
+  Result<VectorBlockView> result = decode_vector_block(value, table_.layout);
   const uint32_t expected = list.sizes.of_block(block, table_.layout.entries_per_block());
   if (result && result->count != expected)
     return corrupt("Block " + std::to_string(block) + " of list " + std::to_string(list.id) + " has " +

@@ -34,7 +34,7 @@ struct ListTable {
   std::shared_ptr<CentroidStore> store;            // null while dimensions is 0
   std::shared_ptr<CentroidGraph> graph;            // null: few lists; contains at least these lists
   std::shared_ptr<const Calibration> calibration;  // null: not measured
-  mutable BlockPins code_pins;                     // of this table alone
+  mutable BlockPins code_pins, vector_pins;        // of this table alone
 
   [[nodiscard]] const ListRef* find(ListId id) const;
   [[nodiscard]] ListRef* find(ListId id);

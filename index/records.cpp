@@ -185,9 +185,6 @@ std::string encode_block(const RowId* rows, const std::byte* codes, uint32_t cou
   return value;
 }
 
-namespace {
-
-// Reads count and size of an element; what is left of the value has `count` times `bytes_of_entry` bytes.
 Result<uint32_t> decode_block_header(std::string_view value, const char* what, size_t element_size,
                                      size_t bytes_of_entry, const CodecLayout& layout) {
   ByteReader reader(value);
@@ -201,8 +198,6 @@ Result<uint32_t> decode_block_header(std::string_view value, const char* what, s
   return count;
 }
 
-}  // namespace
-
 Result<BlockView> decode_block(std::string_view value, const CodecLayout& layout) {
   Result<uint32_t> count =
       decode_block_header(value, "A posting block", layout.code_size(), sizeof(RowId) + layout.code_size(), layout);
@@ -212,22 +207,6 @@ Result<BlockView> decode_block(std::string_view value, const CodecLayout& layout
   block.rows = value.data() + kBlockHeaderBytes;
   block.codes = reinterpret_cast<const std::byte*>(block.rows + block.count * sizeof(RowId));
   return block;
-}
-
-std::string encode_vector_block(const std::byte* vectors, uint32_t count, size_t vector_size) {
-  std::string value;
-  value.reserve(kBlockHeaderBytes + count * vector_size);
-  append(value, count);
-  append(value, static_cast<uint32_t>(vector_size));
-  value.append(reinterpret_cast<const char*>(vectors), count * vector_size);
-  return value;
-}
-
-Result<VectorBlockView> decode_vector_block(std::string_view value, const CodecLayout& layout) {
-  Result<uint32_t> count =
-      decode_block_header(value, "A block of vectors", layout.vector_size(), layout.vector_size(), layout);
-  if (!count) return count.status();
-  return VectorBlockView{*count, reinterpret_cast<const std::byte*>(value.data() + kBlockHeaderBytes)};
 }
 
 Status check_vector(std::string_view value, uint32_t dimensions) {

@@ -18,7 +18,7 @@
 
 namespace pg_semantic::index {
 
-inline constexpr uint32_t kFormatVersion = 2;
+inline constexpr uint32_t kFormatVersion = 3;
 
 using ListId = uint32_t;
 
@@ -112,13 +112,10 @@ struct BlockView {
 std::string encode_block(const RowId* rows, const std::byte* codes, uint32_t count, size_t code_size);
 Result<BlockView> decode_block(std::string_view value, const CodecLayout& layout);
 
-// The vectors of a posting block's entries.
-struct VectorBlockView {
-  uint32_t count = 0;
-  const std::byte* vectors = nullptr;
-};
-std::string encode_vector_block(const std::byte* vectors, uint32_t count, size_t vector_size);
-Result<VectorBlockView> decode_vector_block(std::string_view value, const CodecLayout& layout);
+// Reads the number of entries and the size of an element, with which a block begins; of what is left of the value each
+// entry has `bytes_of_entry`.
+Result<uint32_t> decode_block_header(std::string_view value, const char* what, size_t element_size,
+                                     size_t bytes_of_entry, const CodecLayout& layout);
 
 // `value` has exactly so many floats.
 Status check_vector(std::string_view value, uint32_t dimensions);

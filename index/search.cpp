@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "index/exact_distance.h"
 #include "index/list_reader.h"
@@ -75,6 +76,7 @@ class Search {
         request_(request),
         interrupted_(interrupted),
         reader_(storage, view),
+        buffer_(table_.layout.vector_size()),
         distance_(table_.layout, request.query),
         best_(std::min<uint64_t>(request.k, table_.catalog.rows)) {}
 
@@ -106,16 +108,16 @@ class Search {
     uint32_t entry;  // of its block
     uint32_t block;
     uint32_t position;  // of its list
-    RowId row;
+    RowId row;          // under max_candidates
   };
 
   Status read_all();
   Status read_vectors();
   Status search_lists();
   Status scan_block(CodeQuery* query, uint32_t position, uint32_t block);
-  Status score_block(uint32_t position, uint32_t block);
+  Status score_block(uint32_t position, uint32_t block, const BlockView& codes);
   Status score_best_candidates();
-  [[nodiscard]] std::vector<uint32_t> choose_lists(std::span<const float> query) const;
+  [[nodiscard]] std::vector<NearList> choose_lists(std::span<const float> query) const;
   [[nodiscard]] double threshold() const { return distance_.score(best_.kth_distance()); }
 
   const Storage& storage_;
@@ -127,7 +129,9 @@ class Search {
   ListReader reader_;
   ExactDistance distance_;
   BestHits best_;
-  std::vector<float> estimates_, errors_;
+  std::optional<CoarseQuery> coarse_query_;
+  std::vector<float> estimates_, lower_bounds_;
+  std::vector<std::byte> buffer_;      // for a vector whose parts lie apart
   std::vector<Candidate> candidates_;  // of a block; under max_candidates of all lists
 };
 
@@ -160,7 +164,7 @@ Status Search::read_all() {
   return from_rocksdb(rows->status());
 }
 
-std::vector<uint32_t> Search::choose_lists(std::span<const float> query) const {
+std::vector<NearList> Search::choose_lists(std::span<const float> query) const {
   const float limit = probing_limit(table_, tuning_, request_.recall, request_.recall_rows);
   const float far = table_.calibration ? table_.calibration->gap : 0;
   const auto all = static_cast<uint32_t>(table_.lists.size());
@@ -169,7 +173,7 @@ std::vector<uint32_t> Search::choose_lists(std::span<const float> query) const {
   const auto norm = static_cast<float>(distance_.query_norm());
   // The nearest may hold too few rows.
   const uint64_t wanted_entries = uint64_t{3} * request_.k;
-  std::vector<uint32_t> chosen;
+  std::vector<NearList> chosen;
   for (uint32_t asked = std::isfinite(limit) ? std::min(all, kListsAtFirst) : all;; asked = std::min(all, 4 * asked)) {
     const std::vector<NearList> near = nearest_lists(table_, query.data(), asked, order);
     uint64_t entries = 0;
@@ -179,32 +183,35 @@ std::vector<uint32_t> Search::choose_lists(std::span<const float> query) const {
       const float gap = probing_gap(metric, list.score, near.front().score, norm);
       enough = entries >= wanted_entries && probing_cost(static_cast<float>(entries), gap, far) > limit;
       if (enough) break;
-      chosen.push_back(list.position);
+      chosen.push_back(list);
       entries += table_.lists[list.position].live();
     }
     if (enough || asked == all) return chosen;
   }
 }
 
-Status Search::score_block(uint32_t position, uint32_t block) {
+Status Search::score_block(uint32_t position, uint32_t block, const BlockView& codes) {
   if (candidates_.empty()) return Status::ok();
-  Result<VectorBlockView> vectors = reader_.vectors(table_.lists[position], block);
+  Result<VectorBlockView> vectors = reader_.searched_vectors(table_.lists[position], block);
   if (!vectors) return vectors.status();
   std::sort(candidates_.begin(), candidates_.end(),
             [](const Candidate& a, const Candidate& b) { return a.estimate < b.estimate; });
   // Vectors lie anywhere in the block: the next ones are on their way while one is scored.
-  const size_t vector_size = table_.layout.vector_size();
+  const bool has_coarse_parts = table_.layout.coarse_size() > 0;
+  const size_t read_size = has_coarse_parts ? table_.layout.coarse_size() : table_.layout.vector_size();
   const auto fetch = [&](size_t i) {
     if (i >= candidates_.size()) return;
-    const std::byte* vector = vectors->vectors + candidates_[i].entry * vector_size;
-    for (size_t offset = 0; offset < vector_size; offset += 64) __builtin_prefetch(vector + offset);
+    const std::byte* vector = vectors->vectors + candidates_[i].entry * read_size;
+    for (size_t offset = 0; offset < read_size; offset += 64) __builtin_prefetch(vector + offset);
   };
   for (size_t i = 0; i < kVectorsFetched; ++i) fetch(i);
   for (size_t i = 0; i < candidates_.size(); ++i) {
     const Candidate& candidate = candidates_[i];
     if (candidate.lower_bound > threshold()) continue;
     fetch(i + kVectorsFetched);
-    best_.add(distance_(candidate.row, vectors->vectors + candidate.entry * vector_size));
+    if (has_coarse_parts && coarse_query_->lower_bound(vectors->coarse_part(candidate.entry)) > threshold()) continue;
+    const RowId row = codes.row(candidate.entry);
+    if (row != 0) best_.add(distance_(row, vectors->vector(candidate.entry, buffer_.data())));
   }
   candidates_.clear();
   return Status::ok();
@@ -213,22 +220,19 @@ Status Search::score_block(uint32_t position, uint32_t block) {
 Status Search::scan_block(CodeQuery* query, uint32_t position, uint32_t block) {
   Result<BlockView> codes = reader_.searched_codes(table_.lists[position], block);
   if (!codes) return codes.status();
-  const bool has_codes = table_.layout.code_size() > 0;
-  estimates_.resize(codes->count);
-  errors_.resize(codes->count);
-  if (has_codes) query->estimate(codes->codes, codes->count, estimates_.data(), errors_.data());
-  const double most = threshold();
+  estimates_.assign(codes->count, 0);
+  lower_bounds_.assign(codes->count, -INFINITY);
+  if (table_.layout.code_size() > 0)
+    query->estimate(codes->codes, codes->count, estimates_.data(), lower_bounds_.data());
+  const float most = std::nextafter(static_cast<float>(threshold()), INFINITY);
   for (uint32_t i = 0; i < codes->count; ++i) {
-    float lower_bound = has_codes ? estimates_[i] - errors_[i] : -std::numeric_limits<float>::infinity();
-    float estimate = has_codes ? estimates_[i] : 0;
-    if (!std::isfinite(lower_bound)) {  // overflowed: only the vector can tell
-      lower_bound = estimate = -std::numeric_limits<float>::infinity();
-    }
-    if (lower_bound > most) continue;
-    const RowId row = codes->row(i);
-    if (row != 0) candidates_.push_back({estimate, lower_bound, i, block, position, row});
+    if (lower_bounds_[i] > most) continue;
+    // Rows lie elsewhere, and most of them are not asked for.
+    const RowId row = request_.max_candidates > 0 ? codes->row(i) : 0;
+    if (request_.max_candidates > 0 && row == 0) continue;
+    candidates_.push_back({estimates_[i], lower_bounds_[i], i, block, position, row});
   }
-  return request_.max_candidates > 0 ? Status::ok() : score_block(position, block);
+  return request_.max_candidates > 0 ? Status::ok() : score_block(position, block, *codes);
 }
 
 // The best by estimate of all lists' candidates.
@@ -246,7 +250,7 @@ Status Search::score_best_candidates() {
     if (is_interrupted(interrupted_)) return Status::cancelled();
     Result<VectorBlockView> vectors = reader_.vectors(table_.lists[candidate.position], candidate.block);
     if (!vectors) return vectors.status();
-    best_.add(distance_(candidate.row, vectors->vectors + candidate.entry * table_.layout.vector_size()));
+    best_.add(distance_(candidate.row, vectors->vector(candidate.entry, buffer_.data())));
   }
   return Status::ok();
 }
@@ -256,12 +260,15 @@ Status Search::search_lists() {
   std::vector<float> query(request_.query.begin(), request_.query.end());
   if (table_.catalog.options.metric == Metric::kCosine) normalise(query.data(), query.size());
   CodeQuery code_query(table_.layout, query);
-  for (const uint32_t position : choose_lists(query)) {
+  coarse_query_.emplace(table_.layout, query);
+  const std::vector<NearList> chosen = choose_lists(query);
+  for (size_t i = 0; i < chosen.size(); ++i) {
     if (is_interrupted(interrupted_)) return Status::cancelled();
-    const ListRef& list = table_.lists[position];
-    code_query.set_list(table_.centroid(list));
+    if (i + 1 < chosen.size()) reader_.fetch_codes(table_.lists[chosen[i + 1].position]);
+    const ListRef& list = table_.lists[chosen[i].position];
+    code_query.set_list(table_.centroid(list), chosen[i].score);
     for (uint32_t block = 0; block < list.sizes.blocks(); ++block)
-      PG_SEMANTIC_RETURN_IF_ERROR(scan_block(&code_query, position, block));
+      PG_SEMANTIC_RETURN_IF_ERROR(scan_block(&code_query, chosen[i].position, block));
   }
   return request_.max_candidates > 0 ? score_best_candidates() : Status::ok();
 }
@@ -355,6 +362,7 @@ Result<std::vector<SearchHit>> score_rows_of_view(const Storage& storage, const 
   });
   ListReader reader(storage, view);
   const ExactDistance distance(view.table->layout, query);
+  std::vector<std::byte> buffer(view.table->layout.vector_size());
   for (size_t first = 0, last = 0; first < wanted.size(); first = last) {
     if (is_interrupted(interrupted)) return Status::cancelled();
     const ListRef& list = *wanted[first].list;
@@ -362,21 +370,21 @@ Result<std::vector<SearchHit>> score_rows_of_view(const Storage& storage, const 
     for (uint32_t block = 0; block < list.sizes.blocks(); ++block) {
       Result<BlockView> codes = reader.codes(list, block);
       if (!codes) return codes.status();
-      const std::byte* vectors = nullptr;
+      std::optional<VectorBlockView> vectors;
       for (uint32_t i = 0; i < codes->count; ++i) {
         const RowId row = codes->row(i);
         const auto at = std::lower_bound(wanted.begin() + static_cast<std::ptrdiff_t>(first),
                                          wanted.begin() + static_cast<std::ptrdiff_t>(last), row,
                                          [&rows](const Wanted& a, RowId value) { return rows[a.at] < value; });
         if (row == 0 || at == wanted.begin() + static_cast<std::ptrdiff_t>(last) || rows[at->at] != row) continue;
-        if (vectors == nullptr) {
+        if (!vectors) {
           Result<VectorBlockView> stored = reader.vectors(list, block);
           if (!stored) return stored.status();
-          vectors = stored->vectors;
+          vectors = *stored;
         }
         for (auto same = at; same != wanted.begin() + static_cast<std::ptrdiff_t>(last) && rows[same->at] == row;
              ++same) {
-          hits[same->at] = distance(row, vectors + i * view.table->layout.vector_size());
+          hits[same->at] = distance(row, vectors->vector(i, buffer.data()));
           found[same->at] = true;
         }
       }

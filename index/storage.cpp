@@ -153,7 +153,8 @@ Result<std::unique_ptr<Storage>> Storage::open(const EngineOptions& options) {
   storage->directory_ = options.path;
   storage->cache_ = rocksdb::NewLRUCache(memory_bytes, cache_shard_bits(memory_bytes), false, 0.2);
   // Pinned blocks lie in the cache and count there, but are not its to give up: it keeps the larger part.
-  storage->pin_budget_.limit = memory_bytes / 4;
+  storage->code_pin_budget_.limit = memory_bytes / 4;
+  storage->vector_pin_budget_.limit = memory_bytes / 4;
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
   families.reserve(kFamilies);
   for (size_t i = 0; i < kFamilies; ++i)

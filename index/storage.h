@@ -49,7 +49,8 @@ class Storage {
     return handles_[static_cast<size_t>(which)];
   }
 
-  [[nodiscard]] PinBudget* pin_budget() const { return &pin_budget_; }
+  [[nodiscard]] PinBudget* code_pin_budget() const { return &code_pin_budget_; }
+  [[nodiscard]] PinBudget* vector_pin_budget() const { return &vector_pin_budget_; }
 
   // Not yet durable: see sync().
   Status write(rocksdb::WriteBatch* batch) const;
@@ -97,7 +98,7 @@ class Storage {
 
   std::string directory_;
   std::shared_ptr<rocksdb::Cache> cache_;
-  mutable PinBudget pin_budget_;
+  mutable PinBudget code_pin_budget_, vector_pin_budget_;
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};  // owned by db_, closed in the destructor
 

@@ -277,7 +277,7 @@ uint64_t least_bytes(const ListTable& table) {
   constexpr uint64_t kRowBytes = 48, kListBytes = 64;  // keys and what RocksDB adds
   uint64_t entries = 0;
   for (const ListRef& list : table.lists) entries += list.entries;
-  return entries * (table.layout.vector_size() + table.layout.code_size() + sizeof(RowId)) +
+  return entries * (table.layout.stored_size() + table.layout.code_size() + sizeof(RowId)) +
          table.catalog.rows * kRowBytes + table.lists.size() * (table.layout.dimensions() * sizeof(float) + kListBytes);
 }
 

@@ -123,6 +123,22 @@ TEST(IndexKernels, BitEstimatesAgreeWithSumsInDouble) {
   }
 }
 
+TEST(IndexKernels, ProductsWithSignedOctetsAgreeWithSumsInDouble) {
+  std::mt19937_64 random(7);
+  for (size_t dimensions = 1; dimensions <= 140; ++dimensions) {
+    const Vector query = random_vector(random, dimensions);
+    std::vector<std::byte> values(dimensions + 1);
+    for (std::byte& value : values) value = static_cast<std::byte>(random());
+    double product = 0;
+    for (size_t i = 0; i < dimensions; ++i) product += double{query[i]} * static_cast<int8_t>(values[i + 1]);
+    for (const Kernels* set : kernels_of_this_cpu()) {
+      EXPECT_NEAR(set->signed_octets_product(query.data(), values.data() + 1, dimensions), product,
+                  1e-5 * 128 * static_cast<double>(dimensions))
+          << set->name << ", " << dimensions;
+    }
+  }
+}
+
 TEST(IndexKernels, ExactDistancesAreInDouble) {
   std::mt19937_64 random(2);
   for (const Codec codec : {Codec::kF32, Codec::kF16, Codec::kBit}) {
@@ -208,7 +224,8 @@ TEST(IndexCodec, EstimatesKeepTheirErrorBound) {
         as_lists_see(&query);
         ListCoder coder(layout, centroid.data());
         CodeQuery code_query(layout, query);
-        code_query.set_list(centroid.data());
+        const double gap = exact_distance(metric == Metric::kInnerProduct ? metric : Metric::kL2, query, centroid);
+        code_query.set_list(centroid.data(), static_cast<float>(metric == Metric::kInnerProduct ? gap : gap * gap));
         for (size_t i = 0; i < kVectors; ++i) {
           Vector vector = random_vector(random, dimensions);
           for (size_t j = 0; j < dimensions; ++j)
@@ -216,8 +233,9 @@ TEST(IndexCodec, EstimatesKeepTheirErrorBound) {
           as_lists_see(&vector);
           std::vector<std::byte> code(layout.code_size());
           coder.encode(vector.data(), code.data());
-          float estimate = 0, error = 0;
-          code_query.estimate(code.data(), 1, &estimate, &error);
+          float estimate = 0, lower_bound = 0;
+          code_query.estimate(code.data(), 1, &estimate, &lower_bound);
+          const float error = estimate - lower_bound;
           const double distance = exact_distance(metric == Metric::kInnerProduct ? metric : Metric::kL2, query, vector);
           const double score = metric == Metric::kInnerProduct ? distance : distance * distance;
           outside += std::fabs(estimate - score) > error ? 1 : 0;
