@@ -36,7 +36,7 @@ worker_objects := $(call object,$(worker_sources)) $(index_objects) $(filter $(B
 fuzz_objects := $(call object,$(fuzz_sources))
 unit_objects := $(call object,$(unit_sources)) $(fuzz_objects)
 
-OBJS = $(call object,$(extension_sources)) $(encoder_objects) $(BUILD)/index/change.o
+OBJS = $(call object,$(extension_sources)) $(encoder_objects) $(BUILD)/index/change.o $(filter $(BUILD)/index/vector_sums%,$(index_objects))
 
 worker_library := $(BUILD)/pg_semantic_worker.so
 model_files := $(shell cd extension/models/default && find . -type f)
@@ -77,6 +77,9 @@ server_flags = -I$(shell $(PG_CONFIG) --includedir-server 2>/dev/null) -Wno-regi
 avx2_flags = -mavx2 -mfma -mf16c
 avx512_flags = $(avx2_flags) -mavx512f -mavx512bw -mavx512dq -mavx512vl
 vnni_flags = $(avx512_flags) -mavx512vnni
+
+# The same sums on every processor: none fuses a product with its sum.
+$(BUILD)/index/vector_sums%.o: common_flags += -ffp-contract=off
 
 $(BUILD)/%_avx2.o: %_avx2.cpp
 	@mkdir -p $(@D)

@@ -28,19 +28,13 @@ PG_SEMANTIC_FUNCTION(pg_semantic_text_distance) {
 }
 
 PG_SEMANTIC_FUNCTION(pg_semantic_cosine_distance) {
-  const FloatView a = vector_from_array(PG_GETARG_ARRAYTYPE_P(0));
-  const FloatView b = vector_from_array(PG_GETARG_ARRAYTYPE_P(1));
-  PG_RETURN_FLOAT8(cosine_distance(a, b));
+  PG_RETURN_FLOAT8(distance_of_arrays(cosine_distance, PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_ARRAYTYPE_P(1)));
 }
 
 PG_SEMANTIC_FUNCTION(pg_semantic_l2_distance) {
-  const FloatView a = vector_from_array(PG_GETARG_ARRAYTYPE_P(0));
-  const FloatView b = vector_from_array(PG_GETARG_ARRAYTYPE_P(1));
-  PG_RETURN_FLOAT8(l2_distance(a, b));
+  PG_RETURN_FLOAT8(distance_of_arrays(l2_distance, PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_ARRAYTYPE_P(1)));
 }
 
 PG_SEMANTIC_FUNCTION(pg_semantic_negative_inner_product) {
-  const FloatView a = vector_from_array(PG_GETARG_ARRAYTYPE_P(0));
-  const FloatView b = vector_from_array(PG_GETARG_ARRAYTYPE_P(1));
-  PG_RETURN_FLOAT8(negative_inner_product(a, b));
+  PG_RETURN_FLOAT8(distance_of_arrays(negative_inner_product, PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_ARRAYTYPE_P(1)));
 }

@@ -8,6 +8,7 @@
 #include "encoder/sha256.h"
 #include "extension/guard.h"
 #include "index/engine.h"
+#include "index/vector_sums.h"
 
 namespace pg_semantic {
 namespace {
@@ -18,26 +19,12 @@ void check_same_length(FloatView a, FloatView b) {
             (errcode(ERRCODE_DATA_EXCEPTION), errmsg("different vector dimensions %zu and %zu", a.size(), b.size())));
 }
 
-struct Products {
-  double ab = 0, aa = 0, bb = 0;
-};
-
-// Four partial sums: the compiler may not reorder a sum of doubles by itself.
-Products products(FloatView a, FloatView b) {
-  constexpr size_t kLanes = 4;
-  double ab[kLanes] = {}, aa[kLanes] = {}, bb[kLanes] = {};
-  const size_t size = a.size();
-  const auto add = [&](size_t lane, size_t i) {
-    const double x = a[i], y = b[i];
-    ab[lane] += x * y;
-    aa[lane] += x * x;
-    bb[lane] += y * y;
-  };
-  size_t i = 0;
-  for (; i + kLanes <= size; i += kLanes)
-    for (size_t lane = 0; lane < kLanes; ++lane) add(lane, i + lane);
-  for (; i < size; ++i) add(0, i);
-  return {(ab[0] + ab[1]) + (ab[2] + ab[3]), (aa[0] + aa[1]) + (aa[2] + aa[3]), (bb[0] + bb[1]) + (bb[2] + bb[3])};
+// The elements of an array that has the form of a vector; nothing where vector_from_array would have to look closer.
+FloatView plain_elements(ArrayType* array) {
+  if (ARR_ELEMTYPE(array) != FLOAT4OID || ARR_NDIM(array) != 1 || ARR_HASNULL(array)) return {};
+  const int size = ARR_DIMS(array)[0];
+  if (static_cast<uint32_t>(size) > index::kMaxDimensions) return {};
+  return {reinterpret_cast<const float*>(ARR_DATA_PTR(array)), static_cast<size_t>(size)};
 }
 
 }  // namespace
@@ -82,7 +69,7 @@ ArrayType* make_array(FloatView vector) {
 
 double cosine_distance(FloatView a, FloatView b) {
   check_same_length(a, b);
-  const Products sums = products(a, b);
+  const index::Products sums = index::vector_sums().products(a.data(), b.data(), a.size());
   // Floats' squares and their sums fit a double by far, and so does the product.
   const double norms = std::sqrt(sums.aa) * std::sqrt(sums.bb);
   if (norms == 0) return get_float8_nan();
@@ -91,19 +78,23 @@ double cosine_distance(FloatView a, FloatView b) {
 
 double l2_distance(FloatView a, FloatView b) {
   check_same_length(a, b);
-  double sum = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double difference = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-    sum += difference * difference;
-  }
-  return std::sqrt(sum);
+  return std::sqrt(index::vector_sums().squared_distance(a.data(), b.data(), a.size()));
 }
 
 double negative_inner_product(FloatView a, FloatView b) {
   check_same_length(a, b);
-  double sum = 0;
-  for (size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-  return -sum;
+  return -index::vector_sums().inner_product(a.data(), b.data(), a.size());
+}
+
+double distance_of_arrays(DistanceFunction distance, ArrayType* a, ArrayType* b) {
+  const FloatView plain_a = plain_elements(a), plain_b = plain_elements(b);
+  if (!plain_a.empty() && plain_a.size() == plain_b.size()) {
+    const double result = distance(plain_a, plain_b);
+    if (std::isfinite(result)) return result;
+  }
+  const FloatView checked_a = vector_from_array(a);
+  const FloatView checked_b = vector_from_array(b);
+  return distance(checked_a, checked_b);
 }
 
 ContentHashBytes content_hash(std::string_view bytes) {

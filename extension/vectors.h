@@ -20,10 +20,15 @@ FloatView vector_from_array(ArrayType* array);
 
 ArrayType* make_array(FloatView vector);
 
-// Accumulated in double.  Different lengths: 22000.
+// Accumulated in double.  Different lengths: 22000.  NaN or infinite where an element is.
 double cosine_distance(FloatView a, FloatView b);  // 1 - cosine; NaN when one of them is zero
 double l2_distance(FloatView a, FloatView b);      // Euclidean
 double negative_inner_product(FloatView a, FloatView b);
+
+// The distance of two arrays' vectors; errors of vector_from_array.  An array is looked through for elements that are
+// not finite only when the distance is not: each of them would have made it so.
+using DistanceFunction = double (*)(FloatView a, FloatView b);
+double distance_of_arrays(DistanceFunction distance, ArrayType* a, ArrayType* b);
 
 // First 16 bytes of the SHA-256 of a content's bytes, as stored: text in the
 // database's encoding, elements of a vector.

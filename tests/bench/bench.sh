@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # make bench: measures what README promises, on a server of its own, with real
 # text: package descriptions from apt, and sentences from the test data beside
-# the repository.  `bench.sh [sessions|throughput|packages|sentences|rerank|tokenizer|encoder|embed|quality|index]…`
+# the repository.  `bench.sh [sessions|throughput|distances|packages|sentences|rerank|tokenizer|encoder|embed|quality|index]…`
 # measures only those.
 # PACKAGES=FILE takes the descriptions from a file that packages.pl wrote (where
 # apt was told to fetch no translations, it knows only their first lines).
@@ -9,7 +9,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../run/lib.sh"
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(sessions throughput packages sentences rerank tokenizer encoder embed quality index)
+[ ${#parts[@]} -gt 0 ] || parts=(sessions throughput distances packages sentences rerank tokenizer encoder embed quality index)
 
 report() { printf '%-66s %12s %s\n' "$1" "$2" "$3"; }
 seconds_since() { awk -v now="$(date +%s%N)" -v then="$1" 'BEGIN { printf "%.1f", (now - then) / 1e9 }'; }
@@ -63,6 +63,32 @@ measure_throughput() {
       (SELECT array_agg(description) FROM (SELECT description FROM packages LIMIT 5000) AS s))" | awk '/^Time:/ { print $2 }')
     report "semantic_embed_batch, 5,000 package descriptions, $threads thread(s)" \
       "$(awk -v ms="$milliseconds" 'BEGIN { printf "%d", 5000 / ms * 1000 }')" "texts/s"
+  done
+}
+
+# ---- distances of real[] -----------------------------------------------------------
+
+# least_milliseconds QUERY: of 15 executions in one session.
+least_milliseconds() {
+  local statements=() _
+  for _ in $(seq 15); do statements+=(-c "EXPLAIN (ANALYZE, TIMING OFF) $1"); done
+  query -At -c 'SET enable_material = off' -c 'SET max_parallel_workers_per_gather = 0' "${statements[@]}" |
+    sed -n 's/^Execution Time: \(.*\) ms$/\1/p' | sort -g | head -n 1
+}
+
+# A call over rows that are in the processor's cache, without what reading them takes.
+measure_distances() {
+  local width operator rows reading
+  for width in 256 768; do
+    query -c "CREATE TABLE arrays_$width (id int, v real[])" -c "ALTER TABLE arrays_$width ALTER v SET STORAGE plain" \
+      -c "INSERT INTO arrays_$width SELECT row, array_agg(sin(row * 1000 + i)::real)
+        FROM generate_series(1, 200) AS row, generate_series(1, $width) AS i GROUP BY row" -c "ANALYZE arrays_$width"
+    rows="FROM arrays_$width, generate_series(1, 1000)"
+    reading=$(least_milliseconds "SELECT sum(id::float8) $rows")
+    for operator in '<=>' '<->' '<#>'; do
+      report "real[] $operator real[], $width dimensions" "$(awk -v all="$(least_milliseconds "SELECT sum(v $operator (SELECT v FROM arrays_$width WHERE id = 1)) $rows")" \
+        -v reading="$reading" 'BEGIN { printf "%.0f", (all - reading) / 200000 * 1e6 }')" ns
+    done
   done
 }
 

@@ -14,6 +14,27 @@ SELECT '{3e38,3e38}'::real[] <=> '{3e38,3e38}' AS large, '{1e-45}'::real[] <=> '
 SELECT '[5:6]={3,4}'::real[] <-> '{0,0}' AS bounds_do_not_matter;
 SELECT NULL::real[] <=> '{1}' AS a, '{1}'::real[] <-> NULL AS b, NULL::real[] <#> NULL::real[] AS c;
 SELECT round(('{1,2,3,4,5,6,7}'::real[] <=> '{7,6,5,4,3,2,1}')::numeric, 12) = round(1 - 84.0 / 140, 12) AS exact;
+-- Against float8 arithmetic, at every width up to several registers.
+CREATE TEMP TABLE widths AS
+SELECT width, array_agg(sin(i * 7 + width)::real ORDER BY i) AS a, array_agg((cos(i * width) * 3)::real ORDER BY i) AS b
+FROM unnest(array[100, 256, 768, 3000] || array(SELECT generate_series(1, 70))) AS width, generate_series(1, width) AS i
+GROUP BY width;
+SELECT count(*) AS widths, bool_and(abs((a <-> b) - l2) < 1e-12 * l2) AS l2,
+       bool_and(abs((a <#> b) + product) < 1e-12 * a_norm * b_norm) AS negative_inner_product,
+       bool_and(abs((a <=> b) - (1 - product / (a_norm * b_norm))) < 1e-12) AS cosine,
+       bool_and((a <=> b) = (b <=> a) AND (a <-> b) = (b <-> a) AND (a <#> b) = (b <#> a)) AS symmetric,
+       max(a <=> a) < 1e-15 AND max(a <-> a) = 0 AS themselves
+FROM widths, LATERAL (
+    SELECT sqrt(sum((x::float8 - y) ^ 2)) AS l2, sum(x::float8 * y) AS product, sqrt(sum(x::float8 ^ 2)) AS a_norm,
+           sqrt(sum(y::float8 ^ 2)) AS b_norm
+    FROM unnest(a, b) AS element (x, y)) AS expected;
+-- A bitmap of NULLs may be left where there are none any more.
+CREATE TEMP TABLE once_null (v real[]);
+INSERT INTO once_null VALUES ('{3,NULL,0}');
+UPDATE once_null SET v[2] = 4;
+SELECT v, pg_column_size(v) > pg_column_size('{3,4,0}'::real[]) AS has_bitmap, v <-> '{0,0,0}' AS l2, '{3,4,0}' <=> v AS cosine
+FROM once_null;
+
 SELECT oprname, oprleft::regtype, oprright::regtype, oprresult::regtype, oprcom::regoperator
 FROM pg_operator WHERE oprname IN ('<=>', '<->', '<#>') AND oprcode::text LIKE '%semantic%'
 ORDER BY oprname COLLATE "C", oprleft::regtype::text COLLATE "C";
