@@ -10,6 +10,7 @@
 #include "encoder/kernels.h"
 #include "index/clustering.h"
 #include "index/list_reader.h"
+#include "index/probing.h"
 #include "index/search.h"
 
 namespace pg_semantic::index {

@@ -10,59 +10,18 @@
 #include <cmath>
 #include <limits>
 
+#include "index/best_hits.h"
 #include "index/exact_distance.h"
 #include "index/list_reader.h"
+#include "index/probing.h"
 #include "index/two_means.h"
 
 namespace pg_semantic::index {
 namespace {
 
-constexpr uint64_t kScanShare = 5;      // asking for a fifth of the vectors: read them all
-constexpr uint32_t kListsAtFirst = 64;  // asked of the graph; more when they are all within reach
+constexpr uint64_t kScanShare = 5;  // asking for a fifth of the vectors: read them all
 constexpr uint32_t kRowsBetweenPolls = 4096;
 constexpr size_t kVectorsFetched = 3;  // ahead of the one that is scored
-
-int rank_of(const SearchHit& hit) {
-  if (hit.kind != RowKind::kVector) return hit.kind == RowKind::kNoDirection ? 2 : 3;
-  return std::isnan(hit.distance) ? 1 : 0;
-}
-
-bool comes_before(const SearchHit& a, const SearchHit& b) {
-  const int rank_a = rank_of(a), rank_b = rank_of(b);
-  if (rank_a != rank_b) return rank_a < rank_b;
-  if (rank_a == 0 && a.distance != b.distance) return a.distance < b.distance;
-  return a.row < b.row;
-}
-
-// The best `k` of a stream of hits, the worst of them on top of a heap.
-class BestHits {
- public:
-  explicit BestHits(size_t k) : k_(k) {}
-
-  void add(const SearchHit& hit) {
-    if (hits_.size() < k_) {
-      hits_.push_back(hit);
-      std::push_heap(hits_.begin(), hits_.end(), comes_before);
-    } else if (comes_before(hit, hits_.front())) {
-      std::pop_heap(hits_.begin(), hits_.end(), comes_before);
-      hits_.back() = hit;
-      std::push_heap(hits_.begin(), hits_.end(), comes_before);
-    }
-  }
-  // The k-th so far; infinite before there are k.
-  [[nodiscard]] double kth_distance() const {
-    if (hits_.size() < k_ || rank_of(hits_.front()) != 0) return std::numeric_limits<double>::infinity();
-    return hits_.front().distance;
-  }
-  std::vector<SearchHit> take() {
-    std::sort_heap(hits_.begin(), hits_.end(), comes_before);
-    return std::move(hits_);
-  }
-
- private:
-  size_t k_;
-  std::vector<SearchHit> hits_;
-};
 
 class Search {
  public:
@@ -115,7 +74,6 @@ class Search {
   Status scan_block(CodeQuery* query, uint32_t position, uint32_t block);
   Status score_block(uint32_t position, uint32_t block);
   Status score_best_candidates();
-  [[nodiscard]] std::vector<uint32_t> choose_lists(std::span<const float> query) const;
   [[nodiscard]] double threshold() const { return distance_.score(best_.kth_distance()); }
 
   const Storage& storage_;
@@ -158,32 +116,6 @@ Status Search::read_all() {
     best_.add({*row, std::numeric_limits<double>::quiet_NaN(), 0, record->kind, record->hash});
   }
   return from_rocksdb(rows->status());
-}
-
-std::vector<uint32_t> Search::choose_lists(std::span<const float> query) const {
-  const float limit = probing_limit(table_, tuning_, request_.recall, request_.recall_rows);
-  const float far = table_.calibration ? table_.calibration->gap : 0;
-  const auto all = static_cast<uint32_t>(table_.lists.size());
-  const Metric metric = table_.catalog.options.metric;
-  const Order order = metric == Metric::kInnerProduct ? Order::kInnerProduct : Order::kDistance;
-  const auto norm = static_cast<float>(distance_.query_norm());
-  // The nearest may hold too few rows.
-  const uint64_t wanted_entries = uint64_t{3} * request_.k;
-  std::vector<uint32_t> chosen;
-  for (uint32_t asked = std::isfinite(limit) ? std::min(all, kListsAtFirst) : all;; asked = std::min(all, 4 * asked)) {
-    const std::vector<NearList> near = nearest_lists(table_, query.data(), asked, order);
-    uint64_t entries = 0;
-    chosen.clear();
-    bool enough = false;
-    for (const NearList& list : near) {
-      const float gap = probing_gap(metric, list.score, near.front().score, norm);
-      enough = entries >= wanted_entries && probing_cost(static_cast<float>(entries), gap, far) > limit;
-      if (enough) break;
-      chosen.push_back(list.position);
-      entries += table_.lists[list.position].live();
-    }
-    if (enough || asked == all) return chosen;
-  }
 }
 
 Status Search::score_block(uint32_t position, uint32_t block) {
@@ -256,7 +188,8 @@ Status Search::search_lists() {
   std::vector<float> query(request_.query.begin(), request_.query.end());
   if (table_.catalog.options.metric == Metric::kCosine) normalise(query.data(), query.size());
   CodeQuery code_query(table_.layout, query);
-  for (const uint32_t position : choose_lists(query)) {
+  const auto norm = static_cast<float>(distance_.query_norm());
+  for (const uint32_t position : choose_lists(table_, tuning_, request_, query, norm)) {
     if (is_interrupted(interrupted_)) return Status::cancelled();
     const ListRef& list = table_.lists[position];
     code_query.set_list(table_.centroid(list));
@@ -267,36 +200,6 @@ Status Search::search_lists() {
 }
 
 }  // namespace
-
-float probing_gap(Metric metric, float score, float nearest_score, float query_norm) {
-  if (metric == Metric::kInnerProduct) return query_norm > 0 ? std::max(score - nearest_score, 0.0f) / query_norm : 0;
-  return std::max(std::sqrt(std::max(score, 0.0f)) - std::sqrt(std::max(nearest_score, 0.0f)), 0.0f);
-}
-
-float probing_limit(const ListTable& table, const Tuning& tuning, float recall, uint32_t rows) {
-  if (table.catalog.vectors <= tuning.exact_vectors || !table.calibration || !(recall < 1)) return INFINITY;
-  const Calibration& calibration = *table.calibration;
-  // Since the measurement rows have come: as large a share of them must be visited.
-  const double grown =
-      static_cast<double>(table.catalog.vectors) / static_cast<double>(std::max<uint64_t>(calibration.vectors, 1));
-  const double deeper = std::log(std::max<double>(rows, 1) / double{Calibration::kRows}) /
-                        std::log(double{Calibration::kDeepRows} / double{Calibration::kRows});
-  const auto cost_of = [&](const Calibration::Point& point) {
-    const double growth = point.cost > 0 ? std::max(point.deep_cost / point.cost, 1.0f) : 1;
-    return std::max<double>(point.cost, deeper > 0 && point.cost == 0 ? point.deep_cost : 0) *
-           std::pow(growth, std::max(deeper, 0.0));
-  };
-  const std::vector<Calibration::Point>& points = calibration.points;
-  const auto at = std::find_if(points.begin(), points.end(), [&](const auto& point) { return point.recall >= recall; });
-  if (at == points.end()) return INFINITY;
-  if (at == points.begin() || at->recall == recall) return static_cast<float>(grown * cost_of(*at));
-  // Between two points misses fall about as a power of the cost.
-  const auto before = at - 1;
-  const double share =
-      std::log((1 - before->recall) / (1 - recall)) / std::log((1 - before->recall) / (1 - at->recall));
-  return static_cast<float>(grown *
-                            (cost_of(*before) + (cost_of(*at) - cost_of(*before)) * std::clamp(share, 0.0, 1.0)));
-}
 
 Status check_query(const Catalog& catalog, std::span<const float> query) {
   if (catalog.options.dimensions != 0 && query.size() != catalog.options.dimensions)
