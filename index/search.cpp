@@ -4,11 +4,20 @@
 // A list's codes tell which of its vectors may be among the k nearest found so far;
 // these are read and scored at once, so that the k-th distance, which decides
 // about the next, falls as fast as it can.
+//
+// Searches are run in batches that share what they read; one alone is a batch of one.
+// Lists are visited in rounds: a search's nearest list, then a few, then many.  Within a
+// round they come in the table's order, so that the searches of a batch meet at the lists
+// that they have in common, and what one of them has read is at hand for the others.  The order
+// in which a search visits its lists does not depend on its batch, nor does anything else of
+// it, and so its result does not either.
 #include "index/search.h"
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <limits>
+#include <optional>
 
 #include "index/best_hits.h"
 #include "index/exact_distance.h"
@@ -21,106 +30,134 @@ namespace {
 
 constexpr uint64_t kScanShare = 5;  // asking for a fifth of the vectors: read them all
 constexpr uint32_t kRowsBetweenPolls = 4096;
-constexpr size_t kVectorsFetched = 3;  // ahead of the one that is scored
+constexpr size_t kVectorsFetched = 3;       // ahead of the one that is scored
+constexpr size_t kRoundGrowth = 4;          // lists visited by the end of a round, as a multiple of those before it
+constexpr size_t kCandidatesAtFirst = 16;   // scored in the first round under max_candidates
+constexpr uint64_t kBatchBytes = 16 << 20;  // of searches that are run together
 
+// An entry that its code cannot rule out.
+struct Candidate {
+  float estimate;
+  float lower_bound;
+  uint32_t entry;  // of its block
+  uint32_t block;
+  uint32_t position;  // of its list
+  RowId row;
+};
+
+// What a search needs while it looks at a block, in memory that the next one uses again.
+struct Scratch {
+  std::vector<float> estimates, errors;
+  std::vector<Candidate> candidates;
+};
+
+// A block that searches look at one after another: what the first of them wants of it is read once.
+class SharedBlock {
+ public:
+  SharedBlock(ListReader* reader, const ListTable& table, uint32_t position, uint32_t block)
+      : reader_(*reader), list_(table.lists[position]), position_(position), block_(block) {}
+
+  [[nodiscard]] uint32_t position() const { return position_; }  // of its list
+  [[nodiscard]] uint32_t block() const { return block_; }
+  const Result<BlockView>& codes() {
+    if (!codes_) codes_ = reader_.searched_codes(list_, block_);
+    return *codes_;
+  }
+  const Result<VectorBlockView>& vectors() {
+    if (!vectors_) vectors_ = reader_.vectors(list_, block_);
+    return *vectors_;
+  }
+
+ private:
+  ListReader& reader_;
+  const ListRef& list_;
+  const uint32_t position_, block_;
+  std::optional<Result<BlockView>> codes_;
+  std::optional<Result<VectorBlockView>> vectors_;
+};
+
+// One search of a batch.
 class Search {
  public:
-  Search(const Storage& storage, const ReadView& view, const Tuning& tuning, const SearchRequest& request,
-         const Interrupted& interrupted)
-      : storage_(storage),
-        view_(view),
-        table_(*view.table),
-        tuning_(tuning),
-        request_(request),
-        interrupted_(interrupted),
-        reader_(storage, view),
-        distance_(table_.layout, request.query),
-        best_(std::min<uint64_t>(request.k, table_.catalog.rows)) {}
+  // What it has to read.
+  enum class Need {
+    kNothing,
+    kLists,    // those of lists()
+    kVectors,  // of all rows
+    kRows,     // all, those without a vector too
+  };
 
-  Result<SearchResult> run() {
+  Search(const ReadView& view, const Tuning& tuning, const SearchRequest& request, Scratch* scratch)
+      : table_(*view.table),
+        request_(request),
+        distance_(table_.layout, request.query),
+        best_(std::min<uint64_t>(request.k, table_.catalog.rows)),
+        estimates_(scratch->estimates),
+        errors_(scratch->errors),
+        candidates_(is_capped() ? all_candidates_ : scratch->candidates) {
     const Catalog& catalog = table_.catalog;
-    SearchResult result;
-    if (request_.k == 0 || catalog.rows == 0) {
-      result.exhausted = catalog.rows == 0;
-      return result;
-    }
+    if (request.k == 0 || catalog.rows == 0) return;
     const bool no_order = catalog.options.metric == Metric::kCosine && !(distance_.query_norm() > 0);
-    if (!no_order && request_.k * kScanShare < catalog.vectors) {
-      PG_SEMANTIC_RETURN_IF_ERROR(search_lists());
-      result.hits = best_.take();
-      if (result.hits.size() == request_.k) return result;
-      best_ = BestHits(std::min<uint64_t>(request_.k, catalog.rows));
+    if (no_order || request.k * kScanShare >= catalog.vectors) {
+      need_ = Need::kRows;
+    } else if (catalog.vectors <= tuning.exact_vectors || !(request.recall < 1)) {
+      need_ = Need::kVectors;
+    } else {
+      need_ = Need::kLists;
+      query_.assign(request.query.begin(), request.query.end());
+      if (catalog.options.metric == Metric::kCosine) normalise(query_.data(), query_.size());
+      code_query_.emplace(table_.layout, query_);
+      lists_ = choose_lists(table_, tuning, request, query_, static_cast<float>(distance_.query_norm()));
     }
-    PG_SEMANTIC_RETURN_IF_ERROR(read_all());
+  }
+
+  [[nodiscard]] Need need() const { return need_; }
+  [[nodiscard]] const std::vector<uint32_t>& lists() const { return lists_; }  // nearest first
+  [[nodiscard]] uint64_t bytes() const;  // of memory, until its result is taken, about
+
+  // Of the lists to visit: the next block is of this one.
+  void set_list(const ListRef& list) { code_query_->set_list(table_.centroid(list)); }
+  Status scan_block(SharedBlock* shared);
+  // Under max_candidates vectors are scored after all lists: those of the best candidates by their estimates.
+  [[nodiscard]] bool is_capped() const { return request_.max_candidates > 0; }
+  void rank_candidates();
+  [[nodiscard]] const std::vector<Candidate>& candidates() const { return candidates_; }  // best first
+  Status score_candidate(const Candidate& candidate, SharedBlock* shared);
+  void finish_lists();
+
+  void add(RowId row, const std::byte* stored) { best_.add(distance_(row, stored)); }
+  void add(const SearchHit& without_vector) { best_.add(without_vector); }
+  // After all vectors.
+  void finish_vectors() { need_ = need_ == Need::kRows || best_.size() < request_.k ? Need::kRows : Need::kNothing; }
+
+  SearchResult take() {
+    SearchResult result;
     result.hits = best_.take();
-    result.exhausted = result.hits.size() == catalog.rows;
+    result.exhausted = result.hits.size() == table_.catalog.rows;
     return result;
   }
 
  private:
-  // An entry that its code cannot rule out.
-  struct Candidate {
-    float estimate;
-    float lower_bound;
-    uint32_t entry;  // of its block
-    uint32_t block;
-    uint32_t position;  // of its list
-    RowId row;
-  };
-
-  Status read_all();
-  Status read_vectors();
-  Status search_lists();
-  Status scan_block(CodeQuery* query, uint32_t position, uint32_t block);
-  Status score_block(uint32_t position, uint32_t block);
-  Status score_best_candidates();
+  Status score_block(SharedBlock* shared);
   [[nodiscard]] double threshold() const { return distance_.score(best_.kth_distance()); }
 
-  const Storage& storage_;
-  const ReadView& view_;
   const ListTable& table_;
-  const Tuning& tuning_;
   const SearchRequest& request_;
-  const Interrupted& interrupted_;
-  ListReader reader_;
   ExactDistance distance_;
   BestHits best_;
-  std::vector<float> estimates_, errors_;
-  std::vector<Candidate> candidates_;  // of a block; under max_candidates of all lists
+  Need need_ = Need::kNothing;
+  // kLists only:
+  std::vector<float> query_;  // as lists see it
+  std::optional<CodeQuery> code_query_;
+  std::vector<uint32_t> lists_;
+  std::vector<float>&estimates_, &errors_;
+  std::vector<Candidate> all_candidates_;  // under max_candidates
+  std::vector<Candidate>& candidates_;     // of a block; under max_candidates of all lists
 };
 
-Status Search::read_vectors() {
-  for (const ListRef& list : table_.lists) {
-    if (is_interrupted(interrupted_)) return Status::cancelled();
-    PG_SEMANTIC_RETURN_IF_ERROR(reader_.for_each(list, [&](RowId row, const std::byte* stored) {
-      best_.add(distance_(row, stored));
-      return Status::ok();
-    }));
-  }
-  return Status::ok();
-}
-
-Status Search::read_all() {
-  PG_SEMANTIC_RETURN_IF_ERROR(read_vectors());
-  if (table_.catalog.rows == table_.catalog.vectors) return Status::ok();
-  const std::string prefix = generation_key(view_.generation);
-  auto rows = storage_.iterate(Family::kRows, view_.at(), Reading::kSweep);
-  uint64_t seen = 0;
-  for (rows->Seek(prefix); rows->Valid() && rows->key().starts_with(prefix); rows->Next()) {
-    if (++seen % kRowsBetweenPolls == 0 && is_interrupted(interrupted_)) return Status::cancelled();
-    Result<RowId> row = row_of_key(view(rows->key()));
-    if (!row) return row.status();
-    Result<RowRecord> record = decode_row(view(rows->value()));
-    if (!record) return record.status();
-    if (record->kind == RowKind::kVector) continue;
-    best_.add({*row, std::numeric_limits<double>::quiet_NaN(), 0, record->kind, record->hash});
-  }
-  return from_rocksdb(rows->status());
-}
-
-Status Search::score_block(uint32_t position, uint32_t block) {
+Status Search::score_block(SharedBlock* shared) {
   if (candidates_.empty()) return Status::ok();
-  Result<VectorBlockView> vectors = reader_.vectors(table_.lists[position], block);
+  const Result<VectorBlockView>& vectors = shared->vectors();
   if (!vectors) return vectors.status();
   std::sort(candidates_.begin(), candidates_.end(),
             [](const Candidate& a, const Candidate& b) { return a.estimate < b.estimate; });
@@ -142,13 +179,13 @@ Status Search::score_block(uint32_t position, uint32_t block) {
   return Status::ok();
 }
 
-Status Search::scan_block(CodeQuery* query, uint32_t position, uint32_t block) {
-  Result<BlockView> codes = reader_.searched_codes(table_.lists[position], block);
+Status Search::scan_block(SharedBlock* shared) {
+  const Result<BlockView>& codes = shared->codes();
   if (!codes) return codes.status();
   const bool has_codes = table_.layout.code_size() > 0;
   estimates_.resize(codes->count);
   errors_.resize(codes->count);
-  if (has_codes) query->estimate(codes->codes, codes->count, estimates_.data(), errors_.data());
+  if (has_codes) code_query_->estimate(codes->codes, codes->count, estimates_.data(), errors_.data());
   const double most = threshold();
   for (uint32_t i = 0; i < codes->count; ++i) {
     float lower_bound = has_codes ? estimates_[i] - errors_[i] : -std::numeric_limits<float>::infinity();
@@ -158,13 +195,12 @@ Status Search::scan_block(CodeQuery* query, uint32_t position, uint32_t block) {
     }
     if (lower_bound > most) continue;
     const RowId row = codes->row(i);
-    if (row != 0) candidates_.push_back({estimate, lower_bound, i, block, position, row});
+    if (row != 0) candidates_.push_back({estimate, lower_bound, i, shared->block(), shared->position(), row});
   }
-  return request_.max_candidates > 0 ? Status::ok() : score_block(position, block);
+  return is_capped() ? Status::ok() : score_block(shared);
 }
 
-// The best by estimate of all lists' candidates.
-Status Search::score_best_candidates() {
+void Search::rank_candidates() {
   const size_t cap = std::max(request_.max_candidates, request_.k);
   const auto by_estimate = [](const Candidate& a, const Candidate& b) { return a.estimate < b.estimate; };
   if (candidates_.size() > cap) {
@@ -173,30 +209,182 @@ Status Search::score_best_candidates() {
     candidates_.resize(cap);
   }
   std::sort(candidates_.begin(), candidates_.end(), by_estimate);
-  for (const Candidate& candidate : candidates_) {
-    if (candidate.lower_bound > threshold()) continue;
-    if (is_interrupted(interrupted_)) return Status::cancelled();
-    Result<VectorBlockView> vectors = reader_.vectors(table_.lists[candidate.position], candidate.block);
-    if (!vectors) return vectors.status();
-    best_.add(distance_(candidate.row, vectors->vectors + candidate.entry * table_.layout.vector_size()));
+}
+
+Status Search::score_candidate(const Candidate& candidate, SharedBlock* shared) {
+  if (candidate.lower_bound > threshold()) return Status::ok();
+  const Result<VectorBlockView>& vectors = shared->vectors();
+  if (!vectors) return vectors.status();
+  best_.add(distance_(candidate.row, vectors->vectors + candidate.entry * table_.layout.vector_size()));
+  return Status::ok();
+}
+
+void Search::finish_lists() {
+  all_candidates_ = {};
+  need_ = Need::kNothing;
+  if (best_.size() == request_.k) return;
+  best_ = BestHits(std::min<uint64_t>(request_.k, table_.catalog.rows));
+  need_ = Need::kRows;
+}
+
+uint64_t Search::bytes() const {
+  uint64_t bytes = sizeof(Search) + std::min<uint64_t>(request_.k, table_.catalog.rows) * sizeof(SearchHit);
+  bytes += query_.size() * 2 * sizeof(float) + lists_.size() * sizeof(uint32_t);
+  if (!is_capped()) return bytes;
+  for (const uint32_t position : lists_) bytes += table_.lists[position].live() * sizeof(Candidate);
+  return bytes;
+}
+
+// Searches that share what they read.
+class SearchBatch {
+ public:
+  SearchBatch(const Storage& storage, const ReadView& view, const Tuning& tuning, const Interrupted& interrupted)
+      : storage_(storage),
+        view_(view),
+        table_(*view.table),
+        tuning_(tuning),
+        interrupted_(interrupted),
+        reader_(storage, view) {}
+
+  // Appends the results of the first of `requests`: as many as memory allows, at least one.
+  Status run(std::span<const SearchRequest> requests, std::vector<SearchResult>* results) {
+    std::deque<Search> searches;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < requests.size() && bytes < kBatchBytes; ++i) {
+      if (is_interrupted(interrupted_)) return Status::cancelled();
+      bytes += searches.emplace_back(view_, tuning_, requests[i], &scratch_).bytes();
+    }
+    PG_SEMANTIC_RETURN_IF_ERROR(search_lists(of_need(&searches, {Need::kLists})));
+    PG_SEMANTIC_RETURN_IF_ERROR(read_vectors(of_need(&searches, {Need::kVectors, Need::kRows})));
+    PG_SEMANTIC_RETURN_IF_ERROR(read_rows_without_vector(of_need(&searches, {Need::kRows})));
+    for (Search& search : searches) results->push_back(search.take());
+    return Status::ok();
+  }
+
+ private:
+  using Need = Search::Need;
+  // What a search does at one place, where others of its batch may have something to do, too.
+  template <typename Step>
+  struct Visit {
+    uint64_t place;
+    const Step* step;
+    Search* search;
+  };
+
+  static std::vector<Search*> of_need(std::deque<Search>* searches, std::initializer_list<Need> needs) {
+    std::vector<Search*> result;
+    for (Search& search : *searches) {
+      if (std::find(needs.begin(), needs.end(), search.need()) != needs.end()) result.push_back(&search);
+    }
+    return result;
+  }
+  Status search_lists(const std::vector<Search*>& searches);
+  Status visit_list(std::span<const Visit<uint32_t>> visits);
+  Status visit_candidates(std::span<const Visit<Candidate>> visits);
+  template <typename Step, typename PlaceOf, typename VisitPlace>
+  Status in_rounds(const std::vector<Search*>& searches, const std::vector<Step>& (Search::*steps)() const,
+                   size_t at_first, const PlaceOf& place_of, const VisitPlace& visit_place);
+  Status read_vectors(const std::vector<Search*>& searches);
+  Status read_rows_without_vector(const std::vector<Search*>& searches);
+
+  const Storage& storage_;
+  const ReadView& view_;
+  const ListTable& table_;
+  const Tuning& tuning_;
+  const Interrupted& interrupted_;
+  ListReader reader_;
+  Scratch scratch_;
+};
+
+// The first `at_first` steps of every search, then more and more of them, those of a round in the order of their
+// places; those of one search at one place in their order.
+template <typename Step, typename PlaceOf, typename VisitPlace>
+Status SearchBatch::in_rounds(const std::vector<Search*>& searches, const std::vector<Step>& (Search::*steps)() const,
+                              size_t at_first, const PlaceOf& place_of, const VisitPlace& visit_place) {
+  size_t most = 0;
+  for (const Search* search : searches) most = std::max(most, (search->*steps)().size());
+  std::vector<Visit<Step>> visits;
+  for (size_t first = 0, last = at_first; first < most; first = last, last *= kRoundGrowth) {
+    visits.clear();
+    for (Search* search : searches) {
+      const std::vector<Step>& own = (search->*steps)();
+      for (size_t i = first; i < std::min(last, own.size()); ++i) visits.push_back({place_of(own[i]), &own[i], search});
+    }
+    std::stable_sort(visits.begin(), visits.end(), [](const auto& a, const auto& b) { return a.place < b.place; });
+    for (auto begin = visits.begin(), end = begin; begin != visits.end(); begin = end) {
+      if (is_interrupted(interrupted_)) return Status::cancelled();
+      end = std::find_if(begin, visits.end(), [&](const auto& visit) { return visit.place != begin->place; });
+      PG_SEMANTIC_RETURN_IF_ERROR(visit_place(std::span<const Visit<Step>>(begin, end)));
+    }
   }
   return Status::ok();
 }
 
-Status Search::search_lists() {
-  if (table_.catalog.vectors <= tuning_.exact_vectors || !(request_.recall < 1)) return read_vectors();
-  std::vector<float> query(request_.query.begin(), request_.query.end());
-  if (table_.catalog.options.metric == Metric::kCosine) normalise(query.data(), query.size());
-  CodeQuery code_query(table_.layout, query);
-  const auto norm = static_cast<float>(distance_.query_norm());
-  for (const uint32_t position : choose_lists(table_, tuning_, request_, query, norm)) {
-    if (is_interrupted(interrupted_)) return Status::cancelled();
-    const ListRef& list = table_.lists[position];
-    code_query.set_list(table_.centroid(list));
-    for (uint32_t block = 0; block < list.sizes.blocks(); ++block)
-      PG_SEMANTIC_RETURN_IF_ERROR(scan_block(&code_query, position, block));
+Status SearchBatch::search_lists(const std::vector<Search*>& searches) {
+  PG_SEMANTIC_RETURN_IF_ERROR(in_rounds(
+      searches, &Search::lists, 1, [](uint32_t position) { return position; },
+      [this](auto visits) { return visit_list(visits); }));
+  std::vector<Search*> capped;
+  std::copy_if(searches.begin(), searches.end(), std::back_inserter(capped),
+               [](const Search* search) { return search->is_capped(); });
+  for (Search* search : capped) search->rank_candidates();
+  PG_SEMANTIC_RETURN_IF_ERROR(in_rounds(
+      capped, &Search::candidates, kCandidatesAtFirst,
+      [](const Candidate& candidate) { return uint64_t{candidate.position} << 32 | candidate.block; },
+      [this](auto visits) { return visit_candidates(visits); }));
+  for (Search* search : searches) search->finish_lists();
+  return Status::ok();
+}
+
+// All of one list.
+Status SearchBatch::visit_list(std::span<const Visit<uint32_t>> visits) {
+  const uint32_t position = *visits.front().step;
+  const ListRef& list = table_.lists[position];
+  for (const auto& visit : visits) visit.search->set_list(list);
+  for (uint32_t block = 0; block < list.sizes.blocks(); ++block) {
+    SharedBlock shared(&reader_, table_, position, block);
+    for (const auto& visit : visits) PG_SEMANTIC_RETURN_IF_ERROR(visit.search->scan_block(&shared));
   }
-  return request_.max_candidates > 0 ? score_best_candidates() : Status::ok();
+  return Status::ok();
+}
+
+// All of one block.
+Status SearchBatch::visit_candidates(std::span<const Visit<Candidate>> visits) {
+  const Candidate& candidate = *visits.front().step;
+  SharedBlock shared(&reader_, table_, candidate.position, candidate.block);
+  for (const auto& visit : visits) PG_SEMANTIC_RETURN_IF_ERROR(visit.search->score_candidate(*visit.step, &shared));
+  return Status::ok();
+}
+
+Status SearchBatch::read_vectors(const std::vector<Search*>& searches) {
+  if (searches.empty()) return Status::ok();
+  for (const ListRef& list : table_.lists) {
+    if (is_interrupted(interrupted_)) return Status::cancelled();
+    PG_SEMANTIC_RETURN_IF_ERROR(reader_.for_each(list, [&](RowId row, const std::byte* stored) {
+      for (Search* search : searches) search->add(row, stored);
+      return Status::ok();
+    }));
+  }
+  for (Search* search : searches) search->finish_vectors();
+  return Status::ok();
+}
+
+Status SearchBatch::read_rows_without_vector(const std::vector<Search*>& searches) {
+  if (searches.empty() || table_.catalog.rows == table_.catalog.vectors) return Status::ok();
+  const std::string prefix = generation_key(view_.generation);
+  auto rows = storage_.iterate(Family::kRows, view_.at(), Reading::kSweep);
+  uint64_t seen = 0;
+  for (rows->Seek(prefix); rows->Valid() && rows->key().starts_with(prefix); rows->Next()) {
+    if (++seen % kRowsBetweenPolls == 0 && is_interrupted(interrupted_)) return Status::cancelled();
+    Result<RowId> row = row_of_key(view(rows->key()));
+    if (!row) return row.status();
+    Result<RowRecord> record = decode_row(view(rows->value()));
+    if (!record) return record.status();
+    if (record->kind == RowKind::kVector) continue;
+    for (Search* search : searches)
+      search->add({*row, std::numeric_limits<double>::quiet_NaN(), 0, record->kind, record->hash});
+  }
+  return from_rocksdb(rows->status());
 }
 
 }  // namespace
@@ -215,8 +403,22 @@ Status check_query(const Catalog& catalog, std::span<const float> query) {
 
 Result<SearchResult> search_view(const Storage& storage, const ReadView& view, const Tuning& tuning,
                                  const SearchRequest& request, const Interrupted& interrupted) {
-  PG_SEMANTIC_RETURN_IF_ERROR(check_query(view.table->catalog, request.query));
-  return Search(storage, view, tuning, request, interrupted).run();
+  Result<std::vector<SearchResult>> results = search_batch_of_view(storage, view, tuning, {&request, 1}, interrupted);
+  if (!results) return results.status();
+  return std::move(results->front());
+}
+
+Result<std::vector<SearchResult>> search_batch_of_view(const Storage& storage, const ReadView& view,
+                                                       const Tuning& tuning, std::span<const SearchRequest> requests,
+                                                       const Interrupted& interrupted) {
+  for (const SearchRequest& request : requests)
+    PG_SEMANTIC_RETURN_IF_ERROR(check_query(view.table->catalog, request.query));
+  SearchBatch batch(storage, view, tuning, interrupted);
+  std::vector<SearchResult> results;
+  results.reserve(requests.size());
+  while (results.size() < requests.size())
+    PG_SEMANTIC_RETURN_IF_ERROR(batch.run(requests.subspan(results.size()), &results));
+  return results;
 }
 
 Result<std::vector<SearchHit>> score_rows_of_view(const Storage& storage, const ReadView& view,

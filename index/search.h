@@ -10,6 +10,11 @@ namespace pg_semantic::index {
 Result<SearchResult> search_view(const Storage& storage, const ReadView& view, const Tuning& tuning,
                                  const SearchRequest& request, const Interrupted& interrupted);
 
+// Engine::search_batch: the results of search_view for each request, from blocks that are read for all of them.
+Result<std::vector<SearchResult>> search_batch_of_view(const Storage& storage, const ReadView& view,
+                                                       const Tuning& tuning, std::span<const SearchRequest> requests,
+                                                       const Interrupted& interrupted);
+
 // The rows that are there, in the order of `rows`.
 Result<std::vector<SearchHit>> score_rows_of_view(const Storage& storage, const ReadView& view,
                                                   std::span<const float> query, std::span<const RowId> rows,
