@@ -185,6 +185,24 @@ Result<SearchResult> EngineImpl::search(const SearchRequest& request, const Inte
   });
 }
 
+Result<std::vector<SearchResult>> EngineImpl::search_batch(std::span<const SearchRequest> requests,
+                                                           const Interrupted& interrupted) const {
+  return guarded([&]() -> Result<std::vector<SearchResult>> {
+    if (requests.empty()) return std::vector<SearchResult>();
+    const GenerationId generation = requests.front().generation;
+    for (const SearchRequest& request : requests) {
+      if (request.generation != generation)
+        return Status(
+            StatusCode::kInvalidArgument, "searches of a batch must be of one index",
+            "There are generations " + std::to_string(generation) + " and " + std::to_string(request.generation) + ".");
+    }
+    DiskReadScope reads;
+    Result<ReadView> view = view_of(generation, &reads);
+    if (!view) return view.status();
+    return search_batch_of_view(*storage_, *view, tuning_, requests, interrupted);
+  });
+}
+
 Result<std::vector<SearchHit>> EngineImpl::score_rows(GenerationId generation, std::span<const float> query,
                                                       std::span<const RowId> rows,
                                                       const Interrupted& interrupted) const {

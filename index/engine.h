@@ -168,6 +168,14 @@ class Engine {
 
   virtual Result<SearchResult> search(const SearchRequest& request, const Interrupted& interrupted) const = 0;
 
+  // The results of search() for each request, in their order and equal in every bit, all from one view of the
+  // generation.  A list that several of them visit is read once or a few times for all; so are rows that are read
+  // whole.  Requests of any number: they are run in portions that hold about 16 MB beside their results.
+  // kInvalidArgument: their generations differ.  An error that one of them would end with alone is the batch's; a
+  // query that is not usable is found before anything is searched.
+  virtual Result<std::vector<SearchResult>> search_batch(std::span<const SearchRequest> requests,
+                                                         const Interrupted& interrupted) const = 0;
+
   // Those of `rows` that the generation has, in their order: exact distances, whatever `recall` is.
   virtual Result<std::vector<SearchHit>> score_rows(GenerationId generation, std::span<const float> query,
                                                     std::span<const RowId> rows,

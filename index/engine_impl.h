@@ -42,6 +42,8 @@ class EngineImpl final : public Engine {
   Status sync() override;
   Status finish_build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted) override;
   Result<SearchResult> search(const SearchRequest& request, const Interrupted& interrupted) const override;
+  Result<std::vector<SearchResult>> search_batch(std::span<const SearchRequest> requests,
+                                                 const Interrupted& interrupted) const override;
   Result<std::vector<SearchHit>> score_rows(GenerationId generation, std::span<const float> query,
                                             std::span<const RowId> rows, const Interrupted& interrupted) const override;
   Result<std::vector<ListedRow>> list_rows(GenerationId generation, RowId after, uint32_t limit) const override;

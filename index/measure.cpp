@@ -9,7 +9,9 @@
 
 #include "encoder/kernels.h"
 #include "index/clustering.h"
+#include "index/exact_distance.h"
 #include "index/list_reader.h"
+#include "index/probing.h"
 #include "index/search.h"
 
 namespace pg_semantic::index {
@@ -202,19 +204,41 @@ Result<std::vector<std::vector<Neighbour>>> nearest_by_score(const Storage& stor
   return result;
 }
 
-// Replaces scores by exact distances and keeps the `k` nearest.
-Status score_exactly(const Storage& storage, const ReadView& view, std::span<const float> query, size_t k,
-                     std::vector<Neighbour>* neighbours, const Interrupted& interrupted) {
-  std::vector<RowId> rows;
-  for (const Neighbour& neighbour : *neighbours) rows.push_back(neighbour.row);
-  Result<std::vector<SearchHit>> hits = score_rows_of_view(storage, view, query, rows, interrupted);
-  if (!hits) return hits.status();
-  if (hits->size() != rows.size()) return corrupt("A row of a posting list has no record.");
-  for (size_t i = 0; i < rows.size(); ++i) (*neighbours)[i].distance = (*hits)[i].distance;
-  std::sort(neighbours->begin(), neighbours->end(), [](const Neighbour& a, const Neighbour& b) {
-    return a.distance != b.distance ? a.distance < b.distance : a.row < b.row;
-  });
-  if (neighbours->size() > k) neighbours->resize(k);
+// Replaces scores by exact distances, list by list, and keeps each sample's `k` nearest.
+Status score_exactly(const Storage& storage, const ReadView& view, const SampledVectors& samples, size_t k,
+                     std::vector<std::vector<Neighbour>>* neighbours, const Interrupted& interrupted) {
+  struct Wanted {
+    uint32_t position;
+    RowId row;
+    size_t sample;
+    Neighbour* neighbour;
+    auto operator<=>(const Wanted&) const = default;
+  };
+  const ListTable& table = *view.table;
+  const size_t dimensions = table.catalog.options.dimensions;
+  std::vector<ExactDistance> distances;
+  std::vector<Wanted> wanted;
+  for (size_t i = 0; i < samples.rows.size(); ++i) {
+    distances.emplace_back(table.layout, std::span(samples.vectors).subspan(i * dimensions, dimensions));
+    for (Neighbour& neighbour : (*neighbours)[i]) wanted.push_back({neighbour.position, neighbour.row, i, &neighbour});
+  }
+  std::sort(wanted.begin(), wanted.end());
+  ListReader reader(storage, view);
+  for (auto first = wanted.begin(), last = first; first != wanted.end(); first = last) {
+    if (is_interrupted(interrupted)) return Status::cancelled();
+    last = std::find_if(first, wanted.end(), [&](const Wanted& other) { return other.position != first->position; });
+    PG_SEMANTIC_RETURN_IF_ERROR(reader.for_each(table.lists[first->position], [&](RowId row, const std::byte* stored) {
+      auto at = std::lower_bound(first, last, row, [](const Wanted& a, RowId value) { return a.row < value; });
+      for (; at != last && at->row == row; ++at) at->neighbour->distance = distances[at->sample](row, stored).distance;
+      return Status::ok();
+    }));
+  }
+  for (std::vector<Neighbour>& of_sample : *neighbours) {
+    std::sort(of_sample.begin(), of_sample.end(), [](const Neighbour& a, const Neighbour& b) {
+      return a.distance != b.distance ? a.distance < b.distance : a.row < b.row;
+    });
+    if (of_sample.size() > k) of_sample.resize(k);
+  }
   return Status::ok();
 }
 
@@ -320,24 +344,26 @@ Result<float> measure_recall_of_view(const Storage& storage, const ReadView& vie
   auto neighbours = nearest_by_score(storage, view, *sampled, std::vector<size_t>(sampled->rows.size(), k), threads,
                                      nullptr, interrupted);
   if (!neighbours) return neighbours.status();
+  PG_SEMANTIC_RETURN_IF_ERROR(score_exactly(storage, view, *sampled, k, &*neighbours, interrupted));
   const size_t dimensions = view.table->catalog.options.dimensions;
+  std::vector<SearchRequest> requests(sampled->rows.size());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].generation = view.generation;
+    requests[i].query = {sampled->vectors.data() + i * dimensions, dimensions};
+    requests[i].k = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{k} + 1, UINT32_MAX));
+    requests[i].recall = recall;
+    requests[i].recall_rows = k;
+  }
+  Result<std::vector<SearchResult>> results = search_batch_of_view(storage, view, tuning, requests, interrupted);
+  if (!results) return results.status();
   uint64_t expected = 0, found = 0;
-  for (size_t i = 0; i < sampled->rows.size(); ++i) {
-    SearchRequest request;
-    request.generation = view.generation;
-    request.query = {sampled->vectors.data() + i * dimensions, dimensions};
-    request.k = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{k} + 1, UINT32_MAX));
-    request.recall = recall;
-    request.recall_rows = k;
-    Result<SearchResult> result = search_view(storage, view, tuning, request, interrupted);
-    if (!result) return result.status();
-    std::vector<Neighbour>& truth = (*neighbours)[i];
-    PG_SEMANTIC_RETURN_IF_ERROR(score_exactly(storage, view, request.query, k, &truth, interrupted));
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const std::vector<Neighbour>& truth = (*neighbours)[i];
     if (truth.empty()) continue;
     // A row as near as the k-th is as good: equal texts have equal vectors.
     const double farthest = truth.back().distance + 1e-9 * std::fabs(truth.back().distance) + 1e-12;
     uint64_t hits = 0;
-    for (const SearchHit& hit : result->hits)
+    for (const SearchHit& hit : (*results)[i].hits)
       hits += hit.kind == RowKind::kVector && hit.row != sampled->rows[i] && hit.distance <= farthest ? 1 : 0;
     expected += truth.size();
     found += std::min<uint64_t>(hits, truth.size());

@@ -122,7 +122,7 @@ Status check_vector(std::string_view value, uint32_t dimensions);
 
 // Found by measuring: how far lists must be visited to find a share of the true ten
 // nearest.  A list's cost is what lies in the lists before it, times how much farther
-// from the query it is than the nearest one (search.h, probing_cost()); lists are
+// from the query it is than the nearest one (probing.h, probing_cost()); lists are
 // visited up to a cost.  Queries that lie between many lists so see more of them.
 // The same is measured for kDeepRows rows; for other numbers the cost is taken to
 // grow as a power of them.

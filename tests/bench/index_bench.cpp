@@ -1,4 +1,4 @@
-// Times the index engine alone: build, search at several recalls, memory; growth
+// Times the index engine alone: build, search at several recalls, alone and in batches, memory; growth
 // from nothing, and tenfold from a built index, beside a build of the same vectors; deleting.
 // Usage: index_bench [vectors [dimensions [FILE]]]
 //
@@ -152,6 +152,35 @@ void search_all(Engine& engine, GenerationId generation, const std::vector<std::
       static_cast<double>(found) / static_cast<double>(10 * queries.size()), static_cast<double>(*measured));
 }
 
+// All queries in batches of several sizes, in turns; what a query takes of the processor and from files.
+void search_batches(Engine& engine, GenerationId generation, const std::vector<std::vector<float>>& queries,
+                    float recall) {
+  constexpr size_t kSizes[] = {1, 16, 100, 500};
+  std::vector<SearchRequest> requests;
+  for (const auto& query : queries) requests.push_back({.generation = generation, .query = query, .recall = recall});
+  std::vector<double> times[std::size(kSizes)];
+  uint64_t reads[std::size(kSizes)] = {};
+  for (int pass = 0; pass < 5; ++pass) {
+    for (size_t which = 0; which < std::size(kSizes); ++which) {
+      const uint64_t reads_before = engine.statistics(generation).value().disk_reads;
+      const double before = processor_milliseconds();
+      for (size_t first = 0; first < requests.size(); first += kSizes[which]) {
+        const size_t count = std::min(kSizes[which], requests.size() - first);
+        require(engine.search_batch({requests.data() + first, count}, {}).status());
+      }
+      times[which].push_back((processor_milliseconds() - before) / static_cast<double>(requests.size()));
+      reads[which] = engine.statistics(generation).value().disk_reads - reads_before;
+    }
+  }
+  std::printf("batches at recall %.3f, of the processor and blocks from files a query:", static_cast<double>(recall));
+  for (size_t which = 0; which < std::size(kSizes); ++which) {
+    std::sort(times[which].begin(), times[which].end());
+    std::printf("%s of %zu %.3f ms, %.1f", which == 0 ? "" : ";", kSizes[which], times[which][times[which].size() / 2],
+                static_cast<double>(reads[which]) / static_cast<double>(requests.size()));
+  }
+  std::printf("\n");
+}
+
 // Searches of two indexes over the same vectors, in turns; then what the second takes for the recall of the first.
 void compare(Engine& engine, GenerationId built, GenerationId grown, const std::vector<std::vector<float>>& queries,
              const Truth& truth) {
@@ -297,6 +326,7 @@ int main(int argc, char** argv) {
   describe(engine, 1);
   Truth truth = search_exactly(engine, 1, queries);
   for (const float recall : {0.8f, 0.9f, 0.95f, 0.99f}) search_all(engine, 1, queries, truth, recall);
+  for (const float recall : {0.8f, 0.95f, 0.99f}) search_batches(engine, 1, queries, recall);
   if (std::getenv("BUILD_ONLY")) return 0;
 
   const auto settle = [&](const char* what) {
