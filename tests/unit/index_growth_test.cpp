@@ -87,10 +87,11 @@ TEST(IndexGrowth, TenfoldIsLikeABuildOfTheSame) {
     engine->wait_for_maintenance();
     EXPECT_EQ(problems_of(*engine, 2), std::vector<std::string>());
     const auto queries = some_vectors(2, 200);
-    for (const float recall : {0.8f, 0.95f}) {
-      const double built = recall_of(*engine, 1, Metric::kCosine, vectors, queries, 10, recall);
-      const double grown = recall_of(*engine, 2, Metric::kCosine, vectors, queries, 10, recall);
-      EXPECT_GE(grown, built - 0.03) << recall;
+    // Both keep what was asked for; a standard deviation of so many queries' recall is 0.012 at 0.8.
+    for (const GenerationId generation : {1, 2}) {
+      for (const float recall : {0.8f, 0.95f})
+        EXPECT_GE(recall_of(*engine, generation, Metric::kCosine, vectors, queries, 10, recall), recall - 0.04)
+            << recall << ", generation " << generation;
     }
     const auto built = engine->statistics(1).value(), grown = engine->statistics(2).value();
     EXPECT_EQ(grown.vectors, built.vectors);
