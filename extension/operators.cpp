@@ -4,12 +4,50 @@
 // scan that has just returned the row knows its distance, and is asked first.
 #include "extension/server.h"
 
+#include <cstring>
+
 #include "extension/index_distance_cache.h"
 #include "extension/models.h"
 #include "extension/semantic_query.h"
 #include "extension/vectors.h"
 
 using namespace pg_semantic;
+
+namespace {
+
+// An argument that lies in a TOAST table is most often the query, the same for every row: what was read for the last
+// row is kept for as long as the next one names the same value.
+struct KeptArray {
+  varatt_external pointer;
+  ArrayType* array;
+};
+
+ArrayType* array_argument(FunctionCallInfo fcinfo, int number) {
+  varlena* value = PG_GETARG_RAW_VARLENA_P(number);
+  if (!VARATT_IS_EXTERNAL_ONDISK(value) || fcinfo->flinfo == nullptr) return DatumGetArrayTypeP(PointerGetDatum(value));
+  FmgrInfo* function = fcinfo->flinfo;
+  if (function->fn_extra == nullptr)
+    function->fn_extra = MemoryContextAllocZero(function->fn_mcxt, 2 * sizeof(KeptArray));
+  KeptArray* kept = static_cast<KeptArray*>(function->fn_extra) + number;
+  varatt_external pointer;
+  VARATT_EXTERNAL_GET_POINTER(pointer, value);
+  if (kept->array != nullptr && std::memcmp(&kept->pointer, &pointer, sizeof pointer) == 0) return kept->array;
+  if (kept->array != nullptr) pfree(kept->array);
+  kept->array = nullptr;
+  const MemoryContext before = MemoryContextSwitchTo(function->fn_mcxt);
+  kept->array = DatumGetArrayTypeP(PointerGetDatum(value));
+  MemoryContextSwitchTo(before);
+  kept->pointer = pointer;
+  return kept->array;
+}
+
+Datum distance_of_arguments(FunctionCallInfo fcinfo, DistanceFunction distance) {
+  ArrayType* first = array_argument(fcinfo, 0);
+  ArrayType* second = array_argument(fcinfo, 1);
+  PG_RETURN_FLOAT8(distance_of_arrays(distance, first, second));
+}
+
+}  // namespace
 
 PG_SEMANTIC_FUNCTION(pg_semantic_text_distance) {
   const text* content = PG_GETARG_TEXT_PP(0);
@@ -27,14 +65,10 @@ PG_SEMANTIC_FUNCTION(pg_semantic_text_distance) {
   PG_RETURN_FLOAT8(cosine_distance({embedding, dimensions}, query_embedding(query)));
 }
 
-PG_SEMANTIC_FUNCTION(pg_semantic_cosine_distance) {
-  PG_RETURN_FLOAT8(distance_of_arrays(cosine_distance, PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_ARRAYTYPE_P(1)));
-}
+PG_SEMANTIC_FUNCTION(pg_semantic_cosine_distance) { return distance_of_arguments(fcinfo, cosine_distance); }
 
-PG_SEMANTIC_FUNCTION(pg_semantic_l2_distance) {
-  PG_RETURN_FLOAT8(distance_of_arrays(l2_distance, PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_ARRAYTYPE_P(1)));
-}
+PG_SEMANTIC_FUNCTION(pg_semantic_l2_distance) { return distance_of_arguments(fcinfo, l2_distance); }
 
 PG_SEMANTIC_FUNCTION(pg_semantic_negative_inner_product) {
-  PG_RETURN_FLOAT8(distance_of_arrays(negative_inner_product, PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_ARRAYTYPE_P(1)));
+  return distance_of_arguments(fcinfo, negative_inner_product);
 }

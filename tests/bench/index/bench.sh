@@ -52,7 +52,9 @@ load_vectors() {  # load_vectors ROWS NEIGHBOURS: vectors of so many neighbourin
     -c "CREATE TABLE ours AS SELECT id, (random() * 10000)::int AS tag, embedding AS v FROM vectors WHERE id > $questions" \
     -c 'CREATE INDEX ON ours (tag)' -c 'DROP TABLE vectors, parts, texts'
   if [ "$peer" = yes ]; then
-    query -c "ALTER TABLE questions ADD COLUMN vector vector($dimensions)" -c "UPDATE questions SET vector = v::vector($dimensions)" \
+    # Neither's question goes to a TOAST table because the other's stands beside it.
+    query -c "ALTER TABLE questions ADD COLUMN vector vector($dimensions), ALTER COLUMN v SET STORAGE PLAIN, ALTER COLUMN vector SET STORAGE PLAIN" \
+      -c "UPDATE questions SET vector = v::vector($dimensions)" \
       -c "CREATE TABLE theirs AS SELECT id, tag, v::vector($dimensions) AS v FROM ours" -c 'CREATE INDEX ON theirs (tag)'
   fi
   query -c 'VACUUM ANALYZE' -c 'CHECKPOINT'

@@ -73,6 +73,24 @@ SELECT id FROM questions ORDER BY body <=> (SELECT 'rail' || 'way') LIMIT 1;
 SELECT id FROM questions ORDER BY body <=> semantic_query('railway', 'default', 'query: ') LIMIT 1;
 SELECT id FROM questions ORDER BY body <=> semantic_query(semantic_embed('railway')) LIMIT 1;
 
+-- Vectors that lie in a TOAST table, on either side, the same one for many rows or another for each.
+CREATE TEMP TABLE wide (id int, v real[]);
+ALTER TABLE wide ALTER COLUMN v SET STORAGE EXTERNAL;
+INSERT INTO wide SELECT id, array_agg(sin(id * element)::real ORDER BY element) FROM generate_series(1, 12) AS id, generate_series(1, 1000) AS element GROUP BY id;
+SELECT count(*) AS pairs, count(*) FILTER (WHERE (a.v <=> b.v) IS DISTINCT FROM (a.v[1:] <=> b.v[1:]) OR (a.v <-> b.v) IS DISTINCT FROM (a.v[1:] <-> b.v[1:])
+    OR (a.v <#> b.v) IS DISTINCT FROM (a.v[1:] <#> b.v[1:])) AS differing, count(*) FILTER (WHERE (a.v <-> b.v) = 0) AS same
+FROM wide AS a, wide AS b;
+SELECT count(*) FILTER (WHERE (v <-> (SELECT v FROM wide WHERE id = 7)) = 0) AS same FROM wide;
+CREATE FUNCTION regress_distance(a real[], b real[]) RETURNS float8 LANGUAGE plpgsql AS $$ BEGIN RETURN a <-> b; END $$;
+BEGIN;
+SELECT regress_distance(a.v, b.v) = 0 AS same FROM wide AS a, wide AS b WHERE a.id = 1 AND b.id = 1;
+UPDATE wide SET v = (SELECT v FROM wide WHERE id = 2)[1:] WHERE id = 1;
+SELECT regress_distance(a.v, b.v) = 0 AS same FROM wide AS a, wide AS b WHERE a.id = 1 AND b.id = 2;
+SELECT regress_distance(a.v, b.v) = 0 AS same FROM wide AS a, wide AS b WHERE a.id = 1 AND b.id = 3;
+COMMIT;
+DROP FUNCTION regress_distance(real[], real[]);
+DROP TABLE wide;
+
 -- The type in and out.
 SELECT 'What is ''this''?'::semantic_query, semantic_query('by hand', 'default'), semantic_query('with a prompt', NULL, 'query: ');
 SELECT semantic_query(NULL::text) IS NULL AS null_text, semantic_query(NULL::real[]) IS NULL AS null_vector;
