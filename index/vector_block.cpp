@@ -1,6 +1,7 @@
 // Blocks of stored vectors (index/FORMAT.md, "Block of vectors").
 #include "index/vector_block.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -19,38 +20,71 @@ static_assert(kFineHeaderBytes == CodecLayout::kFineHeaderBytes);
 // Estimates add numbers as large as the squared lengths, which were rounded to floats.
 constexpr double kEstimateRounding = 0x1p-20;
 
-// Elements a step: a fixed number, so that the compiler makes vector instructions of it.
-constexpr size_t kStep = 16;
-
-template <typename Function>
-void for_each_element(size_t dimensions, const Function& function) {
-  size_t i = 0;
-  for (; i + kStep <= dimensions; i += kStep) {
-    for (size_t j = 0; j < kStep; ++j) function(i + j);
-  }
-  for (; i < dimensions; ++i) function(i);
-}
-
 // The element is 256 times the high byte plus the low byte, both signed: so the high byte is the rounded element.
-struct Halves {
-  int8_t high;
-  int8_t low;
-};
-Halves halves_of(int16_t element) {
-  const auto high = static_cast<int8_t>((element + 128) >> 8);
-  return {high, static_cast<int8_t>(element - high * 256)};
+int8_t high_of(int16_t element) { return static_cast<int8_t>((element + 128) >> 8); }
+int8_t low_of(int16_t element) { return static_cast<int8_t>(element - high_of(element) * 256); }
+int16_t element_of(int8_t high, int8_t low) { return static_cast<int16_t>(high * 256 + low); }
+
+// So many elements a step, between arrays of their own: the compiler makes vector instructions of it.
+constexpr size_t kStep = 32;
+
+// Elements of one size; a whole step, or what is left at the end.
+template <size_t kBytes>
+void copy(void* to, const void* from, size_t count) {
+  if (count == kStep) {
+    std::memcpy(to, from, kStep * kBytes);
+  } else {
+    std::memcpy(to, from, count * kBytes);
+  }
 }
 
-CoarseHeader coarse_header(const CodecLayout& layout, double scale, const std::byte* values) {
-  int64_t squares = 0, high_squares = 0, low_squares = 0;
-  for (size_t i = 0; i < layout.dimensions(); ++i) {
-    const auto element = load<int16_t>(values + i * sizeof(int16_t));
-    const Halves halves = halves_of(element);
-    squares += int32_t{element} * element;
-    high_squares += halves.high * halves.high;
-    low_squares += halves.low * halves.low;
+void put_together(const std::byte* high, const std::byte* low, size_t count, std::byte* elements) {
+  int8_t high_bytes[kStep] = {}, low_bytes[kStep] = {};
+  int16_t whole[kStep];
+  for (size_t i = 0; i < count; i += kStep) {
+    const size_t step = std::min(kStep, count - i);
+    copy<1>(high_bytes, high + i, step);
+    copy<1>(low_bytes, low + i, step);
+    for (size_t j = 0; j < kStep; ++j) whole[j] = element_of(high_bytes[j], low_bytes[j]);
+    copy<2>(elements + i * sizeof(int16_t), whole, step);
   }
-  const double length = scale * std::sqrt(static_cast<double>(squares));
+}
+
+// Of the high and low bytes of a vector.
+struct ProductSums {
+  int64_t high_high = 0, high_low = 0, low_low = 0;
+};
+
+ProductSums take_apart(const std::byte* elements, size_t count, std::byte* high, std::byte* low) {
+  int16_t whole[kStep] = {};
+  int8_t high_bytes[kStep], low_bytes[kStep];
+  ProductSums sums;
+  for (size_t i = 0; i < count; i += kStep) {
+    const size_t step = std::min(kStep, count - i);
+    copy<2>(whole, elements + i * sizeof(int16_t), step);
+    std::fill(whole + step, whole + kStep, int16_t{0});
+    for (size_t j = 0; j < kStep; ++j) {
+      high_bytes[j] = high_of(whole[j]);
+      low_bytes[j] = low_of(whole[j]);
+    }
+    copy<1>(high + i, high_bytes, step);
+    copy<1>(low + i, low_bytes, step);
+    int32_t high_high = 0, high_low = 0, low_low = 0;
+    for (size_t j = 0; j < kStep; ++j) {
+      high_high += high_bytes[j] * high_bytes[j];
+      high_low += high_bytes[j] * low_bytes[j];
+      low_low += low_bytes[j] * low_bytes[j];
+    }
+    sums.high_high += high_high;
+    sums.high_low += high_low;
+    sums.low_low += low_low;
+  }
+  return sums;
+}
+
+CoarseHeader coarse_header(const CodecLayout& layout, double scale, const ProductSums& sums) {
+  const auto squares = static_cast<double>(65536 * sums.high_high + 512 * sums.high_low + sums.low_low);
+  const double length = scale * std::sqrt(squares);
   // Of a unit of the elements in the estimate, whose product with the query is what is not known exactly.
   double unit = 0;
   CoarseHeader header;
@@ -69,8 +103,8 @@ CoarseHeader coarse_header(const CodecLayout& layout, double scale, const std::b
   }
   header.rescale = static_cast<float>(-256 * unit);
   const double rounding =
-      double{rounding_bound(layout.dimensions())} * 256 * std::sqrt(static_cast<double>(high_squares));
-  header.error = static_cast<float>(unit * (std::sqrt(static_cast<double>(low_squares)) + rounding) * (1 + 0x1p-20));
+      double{rounding_bound(layout.dimensions())} * 256 * std::sqrt(static_cast<double>(sums.high_high));
+  header.error = static_cast<float>(unit * (std::sqrt(static_cast<double>(sums.low_low)) + rounding) * (1 + 0x1p-20));
   return header;
 }
 
@@ -86,10 +120,7 @@ const std::byte* VectorBlockView::vector(uint32_t i, std::byte* buffer) const {
   std::memcpy(buffer + offsetof(VectorHeader, hash), fine + kScaleAndErrorBytes, sizeof(ContentHash));
   std::byte* values = buffer + sizeof(VectorHeader);
   const size_t dimensions = layout->dimensions();
-  for_each_element(dimensions, [&](size_t j) {
-    const auto element = static_cast<int16_t>(static_cast<int8_t>(high[j]) * 256 + static_cast<int8_t>(low[j]));
-    std::memcpy(values + j * sizeof element, &element, sizeof element);
-  });
+  put_together(high, low, dimensions, values);
   const size_t end = sizeof(VectorHeader) + dimensions * sizeof(int16_t);
   std::memset(buffer + end, 0, layout->vector_size() - end);
   return buffer;
@@ -111,16 +142,12 @@ std::string encode_vector_block(const CodecLayout& layout, const std::byte* vect
     const std::byte* vector = vectors + i * layout.vector_size();
     const std::byte* values = vector + sizeof(VectorHeader);
     const auto header = load<VectorHeader>(vector);
-    const CoarseHeader coarse_of_vector = coarse_header(layout, header.scale, values);
+    const ProductSums sums =
+        take_apart(values, layout.dimensions(), coarse + sizeof(CoarseHeader), fine + kFineHeaderBytes);
+    const CoarseHeader coarse_of_vector = coarse_header(layout, header.scale, sums);
     std::memcpy(coarse, &coarse_of_vector, sizeof coarse_of_vector);
     std::memcpy(fine, vector, kScaleAndErrorBytes);
     std::memcpy(fine + kScaleAndErrorBytes, &header.hash, sizeof header.hash);
-    std::byte *high = coarse + sizeof(CoarseHeader), *low = fine + kFineHeaderBytes;
-    for_each_element(layout.dimensions(), [&](size_t j) {
-      const Halves halves = halves_of(load<int16_t>(values + j * sizeof(int16_t)));
-      high[j] = static_cast<std::byte>(halves.high);
-      low[j] = static_cast<std::byte>(halves.low);
-    });
     coarse += layout.coarse_size();
     fine += layout.fine_size();
   }
