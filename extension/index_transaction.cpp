@@ -54,19 +54,21 @@ PendingGeneration* find_pending(index::GenerationId generation) {
   return nullptr;
 }
 
-bool is_dropped(index::GenerationId generation) {
+// Whether the transaction has dropped the generation or, by TRUNCATE and the like, put another in its place.
+bool is_given_up(index::GenerationId generation) {
   return std::any_of(state.changes.begin(), state.changes.end(), [&](const GenerationChange& change) {
-    return change.kind == GenerationChange::kDropped && change.id == generation;
+    return (change.kind == GenerationChange::kDropped || change.kind == GenerationChange::kReplaced) &&
+           change.id == generation;
   });
 }
 
 void send(PendingGeneration* pending) {
+  // The rows of a generation given up stay: a savepoint may bring it back.
+  if (is_given_up(pending->generation)) return;
   if (pending->rows.empty()) return;
-  if (!is_dropped(pending->generation)) {
-    state.unsynced = true;
-    // Where this fails the rows stay: an outer transaction that survives the error still owes them.
-    send_rows({pending->generation, pending->fingerprint.c_str(), pending->dimensions}, pending->rows);
-  }
+  state.unsynced = true;
+  // Where this fails the rows stay: an outer transaction that survives the error still owes them.
+  send_rows({pending->generation, pending->fingerprint.c_str(), pending->dimensions}, pending->rows);
   pending->rows.clear();
   pending->bytes = 0;
 }
@@ -135,6 +137,8 @@ void on_subtransaction_event(SubXactEvent event, SubTransactionId mine, SubTrans
     for (PendingGeneration& pending : state.pending) {
       std::erase_if(pending.rows, [&](const IndexRow& row) { return row.subtransaction == mine; });
     }
+    // Where no row stays, none has decided how many dimensions there are.
+    std::erase_if(state.pending, [](const PendingGeneration& pending) { return pending.rows.empty(); });
     for (const GenerationChange& change : state.changes) {
       if (change.subtransaction == mine && change.kind == GenerationChange::kCreated) leave_garbage(change);
     }
