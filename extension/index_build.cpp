@@ -143,7 +143,7 @@ bool insert_row(Relation index, Datum* values, bool* is_null, ItemPointer tid, R
   MemoryContext row_context =
       AllocSetContextCreate(CurrentMemoryContext, "pg_semantic insert row", ALLOCSET_DEFAULT_SIZES);
   MemoryContext before = MemoryContextSwitchTo(row_context);
-  add_pending_row(index, metapage, tid, values[0], is_null[0]);
+  add_pending_row(heap, index, metapage, tid, values[0], is_null[0]);
   MemoryContextSwitchTo(before);
   MemoryContextDelete(row_context);
   return false;

@@ -19,6 +19,7 @@ namespace pg_semantic {
 struct IndexRow {
   index::RowId row = 0;
   SubTransactionId subtransaction = InvalidSubTransactionId;
+  bool may_be_taken_back = false;  // by INSERT ... ON CONFLICT
   index::RowKind kind = index::RowKind::kVector;
   index::ContentHash hash{};
   std::string text;

@@ -24,6 +24,7 @@ constexpr size_t kPendingBytes = 8 << 20;  // of one index; then its rows are se
 // Rows of one generation, not sent yet.
 struct PendingGeneration {
   index::GenerationId generation = 0;
+  Oid table = InvalidOid;
   uint32 dimensions = 0;  // 0: the first row decides
   std::string fingerprint;
   std::vector<IndexRow> rows;
@@ -54,19 +55,59 @@ PendingGeneration* find_pending(index::GenerationId generation) {
   return nullptr;
 }
 
-bool is_dropped(index::GenerationId generation) {
+// A copy of the header of a heap's tuple; false when there is none at this place.
+bool read_tuple_header(Relation heap, index::RowId row, HeapTupleHeaderData* header) {
+  ItemPointerData tid;
+  set_item_pointer(&tid, row);
+  Buffer buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(&tid));
+  LockBuffer(buffer, BUFFER_LOCK_SHARE);
+  Page page = BufferGetPage(buffer);
+  bool found = false;
+  if (ItemPointerGetOffsetNumber(&tid) <= PageGetMaxOffsetNumber(page)) {
+    ItemId item = PageGetItemId(page, ItemPointerGetOffsetNumber(&tid));
+    found = ItemIdIsNormal(item);
+    if (found) memcpy(header, PageGetItem(page, item), SizeofHeapTupleHeader);
+  }
+  UnlockReleaseBuffer(buffer);
+  return found;
+}
+
+// Whether INSERT ... ON CONFLICT may still take back the row it has just put into the heap.
+bool may_be_taken_back(Relation heap, index::RowId row) {
+  if (heap->rd_tableam != GetHeapamTableAmRoutine()) return false;
+  HeapTupleHeaderData header;
+  return read_tuple_header(heap, row, &header) && HeapTupleHeaderIsSpeculative(&header);
+}
+
+// Forgets the last row if it was taken back: its place may by now belong to another transaction's row.
+void settle_last_row(PendingGeneration* pending) {
+  if (pending->rows.empty() || !pending->rows.back().may_be_taken_back) return;
+  IndexRow& last = pending->rows.back();
+  Relation heap = table_open(pending->table, NoLock);  // locked by the INSERT
+  HeapTupleHeaderData header;
+  const bool ours = read_tuple_header(heap, last.row, &header) &&
+                    TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(&header));
+  table_close(heap, NoLock);
+  last.may_be_taken_back = false;
+  if (!ours) pending->rows.pop_back();
+}
+
+// Whether the transaction has dropped the generation or, by TRUNCATE and the like, put another in its place.
+bool is_given_up(index::GenerationId generation) {
   return std::any_of(state.changes.begin(), state.changes.end(), [&](const GenerationChange& change) {
-    return change.kind == GenerationChange::kDropped && change.id == generation;
+    return (change.kind == GenerationChange::kDropped || change.kind == GenerationChange::kReplaced) &&
+           change.id == generation;
   });
 }
 
 void send(PendingGeneration* pending) {
+  // The rows of a generation given up stay: a savepoint may bring it back.
+  if (is_given_up(pending->generation)) return;
+  settle_last_row(pending);
   if (pending->rows.empty()) return;
-  if (!is_dropped(pending->generation)) {
-    state.unsynced = true;
-    // Where this fails the rows stay: an outer transaction that survives the error still owes them.
-    send_rows({pending->generation, pending->fingerprint.c_str(), pending->dimensions}, pending->rows);
-  }
+  state.unsynced = true;
+  // Where this fails the rows stay: an outer transaction that survives the error still owes them.
+  send_rows({pending->generation, pending->fingerprint.c_str(), pending->dimensions}, pending->rows);
   pending->rows.clear();
   pending->bytes = 0;
 }
@@ -135,6 +176,8 @@ void on_subtransaction_event(SubXactEvent event, SubTransactionId mine, SubTrans
     for (PendingGeneration& pending : state.pending) {
       std::erase_if(pending.rows, [&](const IndexRow& row) { return row.subtransaction == mine; });
     }
+    // Where no row stays, none has decided how many dimensions there are.
+    std::erase_if(state.pending, [](const PendingGeneration& pending) { return pending.rows.empty(); });
     for (const GenerationChange& change : state.changes) {
       if (change.subtransaction == mine && change.kind == GenerationChange::kCreated) leave_garbage(change);
     }
@@ -219,13 +262,15 @@ void register_transaction_callbacks() {
   ExecutorStart_hook = on_executor_start;
 }
 
-void add_pending_row(Relation index, const IndexMetapage& metapage, ItemPointer tid, Datum value, bool is_null) {
+void add_pending_row(Relation heap, Relation index, const IndexMetapage& metapage, ItemPointer tid, Datum value,
+                     bool is_null) {
   PendingGeneration* pending = find_pending(metapage.generation);
   if (pending == nullptr) {
     const uint32 dimensions = dimensions_of(metapage);
     pending = guarded([&] {
       PendingGeneration made;
       made.generation = metapage.generation;
+      made.table = RelationGetRelid(heap);
       made.dimensions = dimensions;
       made.fingerprint = metapage.fingerprint;
       state.pending.push_back(std::move(made));
@@ -234,11 +279,14 @@ void add_pending_row(Relation index, const IndexMetapage& metapage, ItemPointer 
   }
   const IndexedContent content = read_content(index, metapage, value, is_null, pending->dimensions);
   if (pending->dimensions == 0) pending->dimensions = static_cast<uint32>(content.vector.size());
+  settle_last_row(pending);
   const SubTransactionId subtransaction = GetCurrentSubTransactionId();
+  const bool unsettled = may_be_taken_back(heap, row_id(tid));
   guarded([&] {
     IndexRow row;
     copy_row(row_id(tid), content, &row);
     row.subtransaction = subtransaction;
+    row.may_be_taken_back = unsettled;
     pending->bytes += row.bytes();
     pending->rows.push_back(std::move(row));
   });

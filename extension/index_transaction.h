@@ -6,6 +6,10 @@
 // commit record is written, after which RocksDB is made durable: what is
 // committed is in the index.  A rolled-back subtransaction's rows are dropped
 // here if they were not sent, and are dead entries for VACUUM if they were.
+//
+// A row must not be sent when VACUUM may already have given its place to another
+// one.  That can be so of rolled-back subtransactions, and of the rows that
+// INSERT ... ON CONFLICT takes back because another session was faster.
 #ifndef PG_SEMANTIC_EXTENSION_INDEX_TRANSACTION_H
 #define PG_SEMANTIC_EXTENSION_INDEX_TRANSACTION_H
 
@@ -19,7 +23,8 @@ namespace pg_semantic {
 void register_transaction_callbacks();
 
 // Collects a row of `index`; sends what is collected when it has grown large.
-void add_pending_row(Relation index, const IndexMetapage& metapage, ItemPointer tid, Datum value, bool is_null);
+void add_pending_row(Relation heap, Relation index, const IndexMetapage& metapage, ItemPointer tid, Datum value,
+                     bool is_null);
 
 // Sends what this transaction has collected for one generation, or for all.
 void send_pending_rows(index::GenerationId generation);
