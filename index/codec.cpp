@@ -39,13 +39,13 @@ double value_at(Element element, const std::byte* values, size_t i) {
   return load<int16_t>(values + i * sizeof(int16_t));
 }
 
-double norm_of(const float* vector, size_t dimensions) {
+}  // namespace
+
+double norm_of(std::span<const float> vector) {
   double sums[4] = {};
-  for (size_t i = 0; i < dimensions; ++i) sums[i % 4] += double{vector[i]} * vector[i];
+  for (size_t i = 0; i < vector.size(); ++i) sums[i % 4] += double{vector[i]} * vector[i];
   return std::sqrt((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
-
-}  // namespace
 
 float rounding_bound(size_t dimensions) {
   // Portable kernels add in 8 lanes; 2^-23 per addition is generous.
@@ -211,7 +211,7 @@ void ListCoder::encode_octets(const float* vector, std::byte* code) const {
     const double error = vector[i] - (header.offset + double{header.scale} * octet);
     squared_error += error * error;
   }
-  const double norm = norm_of(vector, dimensions);
+  const double norm = norm_of({vector, dimensions});
   // What the kernels multiply and add may be larger than the vector.
   const double magnitude = norm + std::sqrt(static_cast<double>(dimensions)) * (std::fabs(header.offset) + range);
   header.norm = static_cast<float>(norm);
@@ -220,7 +220,7 @@ void ListCoder::encode_octets(const float* vector, std::byte* code) const {
 }
 
 CodeQuery::CodeQuery(const CodecLayout& layout, std::span<const float> query)
-    : layout_(layout), query_(query), query_norm_(norm_of(query.data(), query.size())) {
+    : layout_(layout), query_(query), query_norm_(norm_of(query)) {
   if (layout.codec() == Codec::kSq8) {
     double sum = 0;
     for (const float value : query) sum += value;

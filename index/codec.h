@@ -48,7 +48,9 @@ static_assert(sizeof(CoarseHeader) == 12);
 
 class CodecLayout {
  public:
-  static constexpr size_t kFineHeaderBytes = 28;  // scale, error, content hash
+  // With which the fine part of a vector begins: a VectorHeader's scale and error, and its content hash.
+  static constexpr size_t kScaleAndErrorBytes = offsetof(VectorHeader, reserved);
+  static constexpr size_t kFineHeaderBytes = kScaleAndErrorBytes + sizeof(ContentHash);
 
   CodecLayout() = default;
   CodecLayout(Codec codec, Metric metric, uint32_t dimensions);
@@ -127,6 +129,8 @@ class CodeQuery {
   std::vector<uint8_t> octets_;
   BitQuery bit_query_;
 };
+
+double norm_of(std::span<const float> vector);  // Euclidean
 
 // Relative rounding error of a float sum over so many products.
 float rounding_bound(size_t dimensions);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "index/bytes.h"
+
 namespace pg_semantic::index {
 
 Status ListReader::wrong_live_count(const ListRef& list, uint32_t live) {
@@ -25,7 +27,7 @@ Result<BlockView> ListReader::codes(const ListRef& list, uint32_t block) {
 
 Result<std::string_view> ListReader::searched(Family family, const ListRef& list, uint32_t block, BlockPins* pins,
                                               PinBudget* budget, std::shared_ptr<const PinnedBlock>* pinned) const {
-  const auto position = static_cast<size_t>(&list - table_.lists.data());
+  const size_t position = position_of(list);
   *pinned = pins->find(position, block);
   if (!*pinned) {
     rocksdb::PinnableSlice value;
@@ -43,15 +45,14 @@ Result<BlockView> ListReader::searched_codes(const ListRef& list, uint32_t block
 }
 
 void ListReader::fetch_codes(const ListRef& list) const {
-  constexpr size_t kLine = 64, kLines = 8;  // the processor goes on by itself
+  constexpr size_t kFetchedBytes = 512;  // the processor goes on by itself
   if (list.sizes.blocks() == 0) return;
-  const auto pinned = table_.code_pins.find(static_cast<size_t>(&list - table_.lists.data()), 0);
+  const auto pinned = table_.code_pins.find(position_of(list), 0);
   if (!pinned) return;
-  const rocksdb::Slice& value = pinned->value;
-  __builtin_prefetch(value.data());
+  const std::string_view value = view(pinned->value);
   const size_t rows = list.sizes.of_block(0, table_.layout.entries_per_block()) * sizeof(RowId);
-  for (size_t at = rows; at < std::min(rows + kLines * kLine, value.size()); at += kLine)
-    __builtin_prefetch(value.data() + at);
+  prefetch(value.data(), kBlockHeaderBytes);
+  if (rows < value.size()) prefetch(value.data() + rows, std::min(kFetchedBytes, value.size() - rows));
 }
 
 Result<VectorBlockView> ListReader::searched_vectors(const ListRef& list, uint32_t block) {
@@ -61,27 +62,27 @@ Result<VectorBlockView> ListReader::searched_vectors(const ListRef& list, uint32
   return decode_vectors(list, block, *value);
 }
 
-Result<BlockView> ListReader::decode_codes(const ListRef& list, uint32_t block, std::string_view value) const {
-  Result<BlockView> result = decode_block(value, table_.layout);
+template <typename View>
+Result<View> ListReader::with_right_count(Result<View> read, const ListRef& list, uint32_t block,
+                                          const char* what) const {
   const uint32_t expected = list.sizes.of_block(block, table_.layout.entries_per_block());
-  if (result && result->count != expected)
+  if (read && read->count != expected)
     return corrupt("Block " + std::to_string(block) + " of list " + std::to_string(list.id) + " has " +
-                   std::to_string(result->count) + " entries instead of " + std::to_string(expected) + ".");
-  return result;
+                   std::to_string(read->count) + " " + what + " instead of " + std::to_string(expected) + ".");
+  return read;
+}
+
+Result<BlockView> ListReader::decode_codes(const ListRef& list, uint32_t block, std::string_view value) const {
+  return with_right_count(decode_block(value, table_.layout), list, block, "entries");
+}
+
+Result<VectorBlockView> ListReader::decode_vectors(const ListRef& list, uint32_t block, std::string_view value) const {
+  return with_right_count(decode_vector_block(value, table_.layout), list, block, "vectors");
 }
 
 Result<VectorBlockView> ListReader::vectors(const ListRef& list, uint32_t block) {
   PG_SEMANTIC_RETURN_IF_ERROR(read(Family::kVectors, list, block, &vectors_));
   return decode_vectors(list, block, view(vectors_));
-}
-
-Result<VectorBlockView> ListReader::decode_vectors(const ListRef& list, uint32_t block, std::string_view value) const {
-  Result<VectorBlockView> result = decode_vector_block(value, table_.layout);
-  const uint32_t expected = list.sizes.of_block(block, table_.layout.entries_per_block());
-  if (result && result->count != expected)
-    return corrupt("Block " + std::to_string(block) + " of list " + std::to_string(list.id) + " has " +
-                   std::to_string(result->count) + " vectors instead of " + std::to_string(expected) + ".");
-  return result;
 }
 
 }  // namespace pg_semantic::index

@@ -46,6 +46,11 @@ class ListReader {
 
  private:
   static Status wrong_live_count(const ListRef& list, uint32_t live);
+  [[nodiscard]] size_t position_of(const ListRef& list) const {
+    return static_cast<size_t>(&list - table_.lists.data());
+  }
+  template <typename View>
+  Result<View> with_right_count(Result<View> read, const ListRef& list, uint32_t block, const char* what) const;
   Result<BlockView> decode_codes(const ListRef& list, uint32_t block, std::string_view value) const;
   Result<VectorBlockView> decode_vectors(const ListRef& list, uint32_t block, std::string_view value) const;
   Result<std::string_view> searched(Family family, const ListRef& list, uint32_t block, BlockPins* pins,

@@ -9,7 +9,6 @@ namespace pg_semantic::index {
 namespace {
 
 constexpr size_t kMaxCalibrationPoints = 64;
-constexpr size_t kBlockHeaderBytes = 8;
 
 }  // namespace
 

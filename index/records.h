@@ -112,7 +112,10 @@ struct BlockView {
 std::string encode_block(const RowId* rows, const std::byte* codes, uint32_t count, size_t code_size);
 Result<BlockView> decode_block(std::string_view value, const CodecLayout& layout);
 
-// Reads the number of entries and the size of an element, with which a block begins; of what is left of the value each
+// A block begins with the number of its entries and the size of an element.
+inline constexpr size_t kBlockHeaderBytes = 2 * sizeof(uint32_t);
+
+// Reads these; of what is left of the value each
 // entry has `bytes_of_entry`.
 Result<uint32_t> decode_block_header(std::string_view value, const char* what, size_t element_size,
                                      size_t bytes_of_entry, const CodecLayout& layout);

@@ -20,6 +20,7 @@
 #include <optional>
 
 #include "index/best_hits.h"
+#include "index/bytes.h"
 #include "index/exact_distance.h"
 #include "index/list_reader.h"
 #include "index/probing.h"
@@ -107,7 +108,7 @@ class Search {
       query_.assign(request.query.begin(), request.query.end());
       if (catalog.options.metric == Metric::kCosine) normalise(query_.data(), query_.size());
       code_query_.emplace(table_.layout, query_);
-      coarse_query_.emplace(table_.layout, query_);
+      if (table_.layout.coarse_size() > 0) coarse_query_.emplace(table_.layout, query_);
       lists_ = choose_lists(table_, tuning, request, query_, static_cast<float>(distance_.query_norm()));
     }
   }
@@ -152,7 +153,7 @@ class Search {
   // kLists only:
   std::vector<float> query_;  // as lists see it
   std::optional<CodeQuery> code_query_;
-  std::optional<CoarseQuery> coarse_query_;
+  std::optional<CoarseQuery> coarse_query_;  // where vectors have coarse parts
   std::vector<NearList> lists_;
   Scratch& scratch_;
   std::vector<Candidate> all_candidates_;  // under max_candidates
@@ -166,19 +167,16 @@ Status Search::score_block(SharedBlock* shared) {
   std::sort(candidates_.begin(), candidates_.end(),
             [](const Candidate& a, const Candidate& b) { return a.estimate < b.estimate; });
   // Vectors lie anywhere in the block: the next ones are on their way while one is scored.
-  const bool has_coarse_parts = table_.layout.coarse_size() > 0;
-  const size_t read_size = has_coarse_parts ? table_.layout.coarse_size() : table_.layout.vector_size();
+  const size_t read_size = coarse_query_ ? table_.layout.coarse_size() : table_.layout.vector_size();
   const auto fetch = [&](size_t i) {
-    if (i >= candidates_.size()) return;
-    const std::byte* vector = vectors->vectors + candidates_[i].entry * read_size;
-    for (size_t offset = 0; offset < read_size; offset += 64) __builtin_prefetch(vector + offset);
+    if (i < candidates_.size()) prefetch(vectors->vectors + candidates_[i].entry * read_size, read_size);
   };
   for (size_t i = 0; i < kVectorsFetched; ++i) fetch(i);
   for (size_t i = 0; i < candidates_.size(); ++i) {
     const Candidate& candidate = candidates_[i];
     if (candidate.lower_bound > threshold()) continue;
     fetch(i + kVectorsFetched);
-    if (has_coarse_parts && coarse_query_->lower_bound(vectors->coarse_part(candidate.entry)) > threshold()) continue;
+    if (coarse_query_ && coarse_query_->lower_bound(vectors->coarse_part(candidate.entry)) > threshold()) continue;
     const RowId row = shared->codes()->row(candidate.entry);
     if (row != 0) add(row, vectors->vector(candidate.entry, scratch_.vector.data()));
   }
@@ -416,7 +414,8 @@ Result<SearchResult> search_view(const Storage& storage, const ReadView& view, c
                                  const SearchRequest& request, const Interrupted& interrupted) {
   Result<std::vector<SearchResult>> results = search_batch_of_view(storage, view, tuning, {&request, 1}, interrupted);
   if (!results) return results.status();
-  return std::move(results->front());
+  SearchResult result = std::move(results->front());
+  return result;
 }
 
 Result<std::vector<SearchResult>> search_batch_of_view(const Storage& storage, const ReadView& view,

@@ -12,10 +12,8 @@
 namespace pg_semantic::index {
 namespace {
 
-// The fine part begins with this much of a VectorHeader, its reserved bytes left out; low bytes follow.
-constexpr size_t kScaleAndErrorBytes = offsetof(VectorHeader, reserved);
-constexpr size_t kFineHeaderBytes = kScaleAndErrorBytes + sizeof(ContentHash);
-static_assert(kFineHeaderBytes == CodecLayout::kFineHeaderBytes);
+constexpr size_t kScaleAndErrorBytes = CodecLayout::kScaleAndErrorBytes;
+constexpr size_t kFineHeaderBytes = CodecLayout::kFineHeaderBytes;
 
 // Estimates add numbers as large as the squared lengths, which were rounded to floats.
 constexpr double kEstimateRounding = 0x1p-20;
@@ -128,7 +126,7 @@ const std::byte* VectorBlockView::vector(uint32_t i, std::byte* buffer) const {
 
 std::string encode_vector_block(const CodecLayout& layout, const std::byte* vectors, uint32_t count) {
   std::string value;
-  value.reserve(2 * sizeof(uint32_t) + count * layout.stored_size());
+  value.reserve(kBlockHeaderBytes + count * layout.stored_size());
   append(value, count);
   append(value, static_cast<uint32_t>(layout.stored_size()));
   if (layout.coarse_size() == 0) {
@@ -136,7 +134,7 @@ std::string encode_vector_block(const CodecLayout& layout, const std::byte* vect
     return value;
   }
   value.resize(value.size() + count * layout.stored_size());
-  auto* coarse = reinterpret_cast<std::byte*>(value.data()) + 2 * sizeof(uint32_t);
+  auto* coarse = reinterpret_cast<std::byte*>(value.data()) + kBlockHeaderBytes;
   std::byte* fine = coarse + count * layout.coarse_size();
   for (uint32_t i = 0; i < count; ++i) {
     const std::byte* vector = vectors + i * layout.vector_size();
@@ -158,7 +156,7 @@ Result<VectorBlockView> decode_vector_block(std::string_view value, const CodecL
   Result<uint32_t> count =
       decode_block_header(value, "A block of vectors", layout.stored_size(), layout.stored_size(), layout);
   if (!count) return count.status();
-  return VectorBlockView{&layout, *count, reinterpret_cast<const std::byte*>(value.data() + 2 * sizeof(uint32_t))};
+  return VectorBlockView{&layout, *count, reinterpret_cast<const std::byte*>(value.data() + kBlockHeaderBytes)};
 }
 
 bool coarse_part_is_right(const VectorBlockView& block, uint32_t i, const std::byte* vector) {
@@ -169,12 +167,8 @@ bool coarse_part_is_right(const VectorBlockView& block, uint32_t i, const std::b
   return right && std::memcmp(right->coarse_part(0), block.coarse_part(i), size) == 0;
 }
 
-CoarseQuery::CoarseQuery(const CodecLayout& layout, std::span<const float> query) : query_(query) {
-  double squared = 0;
-  for (const float value : query) squared += double{value} * value;
-  norm_ = std::sqrt(squared);
-  if (layout.metric() != Metric::kInnerProduct) constant_ = squared;
-}
+CoarseQuery::CoarseQuery(const CodecLayout& layout, std::span<const float> query)
+    : query_(query), norm_(norm_of(query)), constant_(layout.metric() == Metric::kInnerProduct ? 0 : norm_ * norm_) {}
 
 double CoarseQuery::lower_bound(const std::byte* coarse_part) const {
   const auto header = load<CoarseHeader>(coarse_part);

@@ -49,8 +49,8 @@ class CoarseQuery {
 
  private:
   std::span<const float> query_;
-  double norm_ = 0;
-  double constant_ = 0;  // added to every estimate
+  double norm_;
+  double constant_;  // added to every estimate
 };
 
 }  // namespace pg_semantic::index

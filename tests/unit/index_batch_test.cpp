@@ -119,7 +119,7 @@ TEST_F(IndexBatch, EqualsSingleSearchesInEveryCodecAndMetric) {
       // In other company and another order it is the same.
       const std::vector<SearchRequest> some(requests.rbegin(), requests.rbegin() + 30);
       Result<std::vector<SearchResult>> again = engine_->search_batch(some, {});
-      ASSERT_OK(again.status());
+      ASSERT_TRUE(again.is_ok()) << text_of(again.status());
       for (size_t i = 0; i < some.size(); ++i) expect_equal((*again)[i], results[results.size() - 1 - i]);
       ASSERT_OK(engine_->apply(encode_drop(kGeneration), false));
     }
@@ -196,7 +196,7 @@ TEST_F(IndexBatch, FailsWhereASearchOfItWouldMeetADamagedBlock) {
   engine_.reset();
   {
     auto storage = Storage::open({.path = directory_.path()});
-    ASSERT_OK(storage.status());
+    ASSERT_TRUE(storage.is_ok()) << text_of(storage.status());
     auto blocks = (*storage)->iterate(Family::kCodes, nullptr, Reading::kRange);
     blocks->Seek(generation_key(kGeneration));
     ASSERT_TRUE(blocks->Valid());
@@ -272,10 +272,13 @@ TEST_F(IndexBatch, ReadsABlockOnceForMany) {
     options.memory_bytes = 8 << 20;  // holds little
     Result<std::unique_ptr<Engine>> engine = Engine::open(options);
     EXPECT_TRUE(engine.is_ok());
-    std::vector<SearchRequest> requests;
-    for (const Vector& query : queries)
-      requests.push_back(
-          {.generation = kGeneration, .query = query, .recall = recall, .max_candidates = max_candidates});
+    std::vector<SearchRequest> requests(queries.size());
+    for (size_t i = 0; i < queries.size(); ++i) {
+      requests[i].generation = kGeneration;
+      requests[i].query = queries[i];
+      requests[i].recall = recall;
+      requests[i].max_candidates = max_candidates;
+    }
     (void)(*engine)->search_batch({requests.data(), 1}, {});
     (*engine)->wait_for_maintenance();  // it looks after a generation that is used first
     const uint64_t before = (*engine)->statistics(kGeneration).value().disk_reads;

@@ -21,11 +21,15 @@ inline std::vector<float> random_values(size_t count, unsigned seed, float scale
   return values;
 }
 
-class KernelsTest : public testing::TestWithParam<VectorLevel> {
+class VectorLevelTest : public testing::TestWithParam<VectorLevel> {
  protected:
   void SetUp() override {
     if (GetParam() > vector_level()) GTEST_SKIP() << "this processor has no such instructions";
   }
+};
+
+class KernelsTest : public VectorLevelTest {
+ protected:
   const Kernels& k() const { return kernels_for(GetParam()); }
 };
 

@@ -35,11 +35,8 @@ std::vector<float> values_of_all_sizes(std::mt19937_64* random, size_t count) {
   return values;
 }
 
-class VectorSumsTest : public testing::TestWithParam<VectorLevel> {
+class VectorSumsTest : public encoder::VectorLevelTest {
  protected:
-  void SetUp() override {
-    if (GetParam() > encoder::vector_level()) GTEST_SKIP() << "this processor has no such instructions";
-  }
   const VectorSums& sums() const { return vector_sums_for(GetParam()); }
 };
 
