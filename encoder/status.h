@@ -28,6 +28,8 @@ enum class StatusCode {
   kDiskFull,         // 53100
   kCancelled,        // interrupted() said so (57014)
   kInternal,         // a bug or a broken invariant (XX000)
+  kBehind,           // an index lacks changes of its table (55000)
+  kNotReady,         // an index is being built (55000)
 };
 
 class [[nodiscard]] Status {

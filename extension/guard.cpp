@@ -64,6 +64,9 @@ int sqlstate_of(StatusCode code) {
       return ERRCODE_DISK_FULL;
     case StatusCode::kCancelled:
       return ERRCODE_QUERY_CANCELED;
+    case StatusCode::kBehind:
+    case StatusCode::kNotReady:
+      return ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
   }
   return ERRCODE_INTERNAL_ERROR;
 }

@@ -25,6 +25,7 @@ struct DecodedRow {
 struct DecodedChange {
   ChangeKind kind = ChangeKind::kInsertRows;
   GenerationId generation = 0;
+  LogPosition position = 0;      // to be noted with the change; 0: no need.  Not decoded
   GenerationOptions options;     // kCreateGeneration
   uint32_t dimensions = 0;       // kInsertRows: width of every vector; 0: no vector in it
   std::vector<DecodedRow> rows;  // kInsertRows

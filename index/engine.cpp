@@ -38,7 +38,7 @@ Result<std::unique_ptr<Engine>> open_engine(const EngineOptions& options, const 
   return guarded([&]() -> Result<std::unique_ptr<Engine>> {
     PG_SEMANTIC_RETURN_IF_ERROR(make_directory(options.path));
     openblas_set_num_threads(static_cast<int>(std::clamp<uint32_t>(options.threads, 1, 1024)));
-    Result<std::unique_ptr<Storage>> storage = Storage::open(options);
+    Result<std::unique_ptr<Storage>> storage = Storage::open(options, tuning.env);
     if (!storage) return storage.status();
     auto engine = std::make_unique<EngineImpl>(options, tuning, std::move(*storage));
     PG_SEMANTIC_RETURN_IF_ERROR(engine->load_generations());
@@ -56,9 +56,9 @@ Status EngineImpl::load_generations() {
     generations_.emplace(*id, std::make_shared<Generation>(*id));
   }
   PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(catalog->status()));
-  Spool::remove_orphans(options_.path, [this](GenerationId id) { return generations_.contains(id); });
+  PG_SEMANTIC_RETURN_IF_ERROR(log_.load(*storage_, generations_.empty()));
   storage_->remove_unfinished_files();
-  return Status::ok();
+  return take_up_builds();
 }
 
 Result<std::shared_ptr<Generation>> EngineImpl::find(GenerationId generation) const {
@@ -80,6 +80,27 @@ Result<ReadView> EngineImpl::view_of(GenerationId generation, DiskReadScope* rea
   return view;
 }
 
+Result<ReadView> EngineImpl::search_view_of(GenerationId generation, DiskReadScope* reads) const {
+  Result<ReadView> view = view_of(generation, reads);
+  if (!view) return view;
+  const Catalog& catalog = view->table->catalog;
+  const std::string name = "generation " + std::to_string(generation);
+  if (catalog.finishing)
+    return Status(StatusCode::kNotReady, "semantic index is being built",
+                  "The lists of " + name + " are made in the background.");
+  if (catalog.behind)
+    return Status(StatusCode::kBehind, "semantic index is behind its table",
+                  "Changes of " + name + " were lost, and its rows are not put right yet.");
+  return view;
+}
+
+std::vector<std::shared_ptr<Generation>> EngineImpl::all_generations() const {
+  const std::shared_lock lock(generations_mutex_);
+  std::vector<std::shared_ptr<Generation>> result;
+  for (const auto& [id, generation] : generations_) result.push_back(generation);
+  return result;
+}
+
 Status EngineImpl::create(const DecodedChange& change) {
   const std::unique_lock lock(generations_mutex_);
   if (generations_.contains(change.generation)) return Status::ok();
@@ -91,12 +112,13 @@ Status EngineImpl::create(const DecodedChange& change) {
     PG_SEMANTIC_RETURN_IF_ERROR(storage_->delete_contents(&batch, change.generation, kContents));
   PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(
       batch.Put(storage_->family(Family::kGenerations), generation_key(change.generation), encode_catalog(catalog))));
+  PG_SEMANTIC_RETURN_IF_ERROR(note_change(*storage_, &batch, change.position, change.generation, LoggedKind::kCreate));
   PG_SEMANTIC_RETURN_IF_ERROR(storage_->write(&batch));
   generations_.emplace(change.generation, std::make_shared<Generation>(change.generation));
   return Status::ok();
 }
 
-Status EngineImpl::drop(GenerationId id) {
+Status EngineImpl::drop(GenerationId id, LogPosition position) {
   Result<std::shared_ptr<Generation>> found = find(id);
   if (!found) return Status::ok();
   const std::shared_ptr<Generation> generation = *found;
@@ -107,14 +129,16 @@ Status EngineImpl::drop(GenerationId id) {
     rocksdb::WriteBatch batch;
     Status status = storage_->delete_contents(&batch, id, kContents);
     if (status.is_ok()) status = from_rocksdb(batch.Delete(storage_->family(Family::kGenerations), generation_key(id)));
+    if (status.is_ok()) status = from_rocksdb(batch.Delete(storage_->family(Family::kDefault), catch_up_key(id)));
+    if (status.is_ok()) status = note_change(*storage_, &batch, position, id, LoggedKind::kDrop);
     if (status.is_ok()) status = storage_->write(&batch);
     if (!status.is_ok()) {
       generation->dropped = false;  // it is still there
       return status;
     }
     generation->publish(nullptr);
-    generation->spool.reset();
-    Spool::remove(options_.path, id);
+    generation->catch_up_from.reset();
+    remove_spool(*storage_, generation.get());
   }
   {
     const std::unique_lock lock(generations_mutex_);
@@ -128,31 +152,31 @@ Status EngineImpl::drop(GenerationId id) {
   return Status::ok();
 }
 
-Status EngineImpl::apply(std::span<const std::byte> change, bool sync) {
+Status EngineImpl::apply(std::span<const std::byte> change, LogPosition position, bool sync) {
   return guarded([&]() -> Status {
-    const OpenMpThreads threads(1);
     Result<DecodedChange> decoded = decode_change(change);
     if (!decoded) return decoded.status();
-    switch (decoded->kind) {
-      case ChangeKind::kCreateGeneration:
-        PG_SEMANTIC_RETURN_IF_ERROR(create(*decoded));
-        break;
-      case ChangeKind::kDropGeneration:
-        PG_SEMANTIC_RETURN_IF_ERROR(drop(decoded->generation));
-        break;
-      case ChangeKind::kInsertRows:
-      case ChangeKind::kDeleteRows: {
-        Result<std::shared_ptr<Generation>> generation = find(decoded->generation);
-        if (!generation) return generation.status();
-        DiskReadScope reads;
-        reads.charge_to((*generation)->disk_reads);
-        PG_SEMANTIC_RETURN_IF_ERROR(write_rows(*storage_, tuning_, generation->get(), *decoded, change));
-        schedule_upkeep(*generation);
-        break;
-      }
+    {
+      Result<LogState::Change> begun = log_.begin_change(*storage_, position);
+      if (!begun) return begun.status();
+      decoded->position = begun->position;
+      PG_SEMANTIC_RETURN_IF_ERROR(apply_decoded(*decoded, change));
     }
     return sync ? storage_->sync() : Status::ok();
   });
+}
+
+Status EngineImpl::apply_decoded(const DecodedChange& change, std::span<const std::byte> bytes) {
+  if (change.kind == ChangeKind::kCreateGeneration) return create(change);
+  if (change.kind == ChangeKind::kDropGeneration) return drop(change.generation, change.position);
+  const OpenMpThreads threads(1);
+  Result<std::shared_ptr<Generation>> generation = find(change.generation);
+  if (!generation) return generation.status();
+  DiskReadScope reads;
+  reads.charge_to((*generation)->disk_reads);
+  PG_SEMANTIC_RETURN_IF_ERROR(write_rows(*storage_, tuning_, generation->get(), change, bytes));
+  schedule_upkeep(*generation);
+  return Status::ok();
 }
 
 Status EngineImpl::sync() {
@@ -160,26 +184,28 @@ Status EngineImpl::sync() {
 }
 
 Status EngineImpl::finish_build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted) {
-  return guarded([&]() -> Status {
-    const OpenMpThreads threads(options_.threads);
-    Result<std::shared_ptr<Generation>> generation = find(request.generation);
-    if (!generation) return generation.status();
-    const Interrupted stop = [&] { return is_interrupted(interrupted) || (*generation)->dropped.load(); };
-    DiskReadScope reads;
-    reads.charge_to((*generation)->disk_reads);
-    const uint64_t memory_bytes = std::max(request.memory_bytes, kLeastBuildMemory);
-    const Status built = build_generation({*storage_, tuning_, options_, memory_bytes}, *generation, progress, stop);
+  return guarded([&] { return build(request, progress, interrupted); });
+}
+
+Status EngineImpl::build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted) {
+  const OpenMpThreads threads(options_.threads);
+  Result<std::shared_ptr<Generation>> generation = find(request.generation);
+  if (!generation) return generation.status();
+  const Interrupted stop = [&] { return is_interrupted(interrupted) || (*generation)->dropped.load(); };
+  DiskReadScope reads;
+  reads.charge_to((*generation)->disk_reads);
+  const uint64_t memory_bytes = std::max(request.memory_bytes, kLeastBuildMemory);
+  const Status built = build_generation({*storage_, tuning_, options_, memory_bytes}, *generation, progress, stop);
 #ifdef __GLIBC__
-    ::malloc_trim(0);  // what the build's buffers leave in the allocator
+  ::malloc_trim(0);  // what the build's buffers leave in the allocator
 #endif
-    return built;
-  });
+  return built;
 }
 
 Result<SearchResult> EngineImpl::search(const SearchRequest& request, const Interrupted& interrupted) const {
   return guarded([&]() -> Result<SearchResult> {
     DiskReadScope reads;
-    Result<ReadView> view = view_of(request.generation, &reads);
+    Result<ReadView> view = search_view_of(request.generation, &reads);
     if (!view) return view.status();
     return search_view(*storage_, *view, tuning_, request, interrupted);
   });
@@ -197,7 +223,7 @@ Result<std::vector<SearchResult>> EngineImpl::search_batch(std::span<const Searc
             "There are generations " + std::to_string(generation) + " and " + std::to_string(request.generation) + ".");
     }
     DiskReadScope reads;
-    Result<ReadView> view = view_of(generation, &reads);
+    Result<ReadView> view = search_view_of(generation, &reads);
     if (!view) return view.status();
     return search_batch_of_view(*storage_, *view, tuning_, requests, interrupted);
   });
@@ -208,7 +234,7 @@ Result<std::vector<SearchHit>> EngineImpl::score_rows(GenerationId generation, s
                                                       const Interrupted& interrupted) const {
   return guarded([&]() -> Result<std::vector<SearchHit>> {
     DiskReadScope reads;
-    Result<ReadView> view = view_of(generation, &reads);
+    Result<ReadView> view = search_view_of(generation, &reads);
     if (!view) return view.status();
     return score_rows_of_view(*storage_, *view, query, rows, interrupted);
   });
@@ -252,7 +278,7 @@ Result<float> EngineImpl::measure_recall(GenerationId generation, uint32_t k, ui
                                          const Interrupted& interrupted) const {
   return guarded([&]() -> Result<float> {
     DiskReadScope reads;
-    Result<ReadView> view = view_of(generation, &reads);
+    Result<ReadView> view = search_view_of(generation, &reads);
     if (!view) return view.status();
     return measure_recall_of_view(*storage_, *view, tuning_, k, samples, recall, options_.threads, interrupted);
   });
@@ -276,6 +302,7 @@ Result<GenerationStatistics> EngineImpl::statistics(GenerationId generation) con
     const DiskReads reads = (*found)->disk_reads->total();
     result.disk_reads = reads.blocks;
     result.disk_read_bytes = reads.bytes;
+    result.behind = table.catalog.behind;
     return result;
   });
 }

@@ -31,6 +31,7 @@ namespace pg_semantic::index {
 
 using GenerationId = uint64_t;  // 0: none
 using RowId = uint64_t;         // TID: block number << 16 | offset number
+using LogPosition = uint64_t;   // of the end of a record in PostgreSQL's log, in bytes; 0: none
 using ContentHash = std::array<std::byte, 16>;
 
 // Why a row has no vector, or that it has one.  Values are on disk.
@@ -72,6 +73,15 @@ std::vector<std::byte> encode_insert(GenerationId generation, std::span<const Ro
 std::vector<std::byte> encode_delete(GenerationId generation, std::span<const RowId> rows);
 std::vector<std::byte> encode_drop(GenerationId generation);
 
+// How far the directory is known to hold what the log says.
+struct Mark {
+  LogPosition position = 0;    // every change up to here is on the disk
+  LogPosition checkpoint = 0;  // so is every change before this checkpoint's redo position, which may lie farther
+  bool complete = false;       // nothing was applied since: the engine was closed in order, or a recovery ended
+
+  bool operator==(const Mark&) const = default;
+};
+
 struct SearchRequest {
   GenerationId generation = 0;
   std::span<const float> query;
@@ -108,6 +118,7 @@ struct GenerationStatistics {
   // did not have them, and their bytes.  The operating system may have had them in memory.
   uint64_t disk_reads = 0;
   uint64_t disk_read_bytes = 0;
+  bool behind = false;  // see declare_behind()
 };
 
 struct ListedRow {
@@ -150,13 +161,43 @@ class Engine {
   static Result<std::unique_ptr<Engine>> open(const EngineOptions& options);
   virtual ~Engine() = default;
 
-  // Applies one change.  `sync`: durable when this returns (group commit).
+  // Applies one change.  `sync`: durable when this returns (group commit), but for what a generation that is being
+  // built collects, which set_mark() and finish_build() make durable.
   // kInvalidArgument: widths differ (detail says both) or the bytes are not a
   // change; kNotFound: no such generation.  Inserting a row that is there
   // replaces it; deleting one that is not, dropping a generation that is not:
   // no error.
-  virtual Status apply(std::span<const std::byte> change, bool sync) = 0;
+  // `position`: of the change's record in PostgreSQL's log, which may not have reached the disk yet; the change can be
+  // undone until a mark covers it.  Positions come in any order, but for changes of one row.
+  virtual Status apply(std::span<const std::byte> change, LogPosition position, bool sync) = 0;
+  // A change that no log has.
+  Status apply(std::span<const std::byte> change, bool sync) { return apply(change, LogPosition{0}, sync); }
   virtual Status sync() = 0;
+
+  // The mark as it was when the directory was opened; {0, 0, true} of a new directory.
+  [[nodiscard]] virtual Mark found_mark() const = 0;
+  // The greatest position that was applied and not undone, as found when the directory was opened; at least
+  // found_mark().position.
+  [[nodiscard]] virtual LogPosition found_position() const = 0;
+
+  // Notes how far the directory holds what the log says.  The caller says so for changes whose apply() has returned,
+  // and marks do not go back.  A mark that is found after a crash is true: what it covers is on the disk before it is.
+  // `sync`: so it is, and every change applied before the call, when this returns.  The next change ends `complete`;
+  // a mark that is complete waits for changes that are being applied.
+  // kIoError, kDiskFull: the mark may be the old one or the new one.
+  virtual Status set_mark(const Mark& mark, bool sync) = 0;
+
+  // PostgreSQL's recovery has replayed its log up to its end.  Changes beyond it, which the log has lost, are undone:
+  // inserted rows are deleted, created generations dropped; a generation of which rows were deleted or replaced is
+  // declared behind, all are if the mark that was found lies beyond the end.  Then the mark is {end, end, true}, on the
+  // disk.  After an error it may be called again.
+  virtual Status end_recovery(LogPosition end) = 0;
+
+  // From now on, for all generations (one), on the disk: rows may be missing, or be there that should not.  Searching,
+  // scoring and measuring of such a generation are refused (kBehind), all else goes on, until the caller has put its
+  // rows right and says so.  kNotFound: no such generation.
+  virtual Status declare_behind() = 0;
+  virtual Status declare_repaired(GenerationId generation) = 0;
 
   // Turns collected rows into lists: sample, k-means, assign, write, calibrate.  Until then a generation that is
   // `building` seems to have no rows.
@@ -165,6 +206,16 @@ class Engine {
   Status finish_build(GenerationId generation, BuildProgress* progress, const Interrupted& interrupted) {
     return finish_build(BuildRequest{.generation = generation}, progress, interrupted);
   }
+  // The same in the background, as it is asked for by the log: returns when it is noted that the generation is to be
+  // finished, which outlasts a restart as a change does (see apply() for `position`).  Until it is built, changes are
+  // collected, and searching, scoring and measuring are refused (kNotReady).  What fails is tried again.  No such
+  // generation, or one that is built: no error.
+  virtual Status request_finish(GenerationId generation, LogPosition position) = 0;
+
+  // Copies everything that was applied before the call to a new directory on the disk, which is a store of its own;
+  // files are shared with this one by hard links where they do not change.  What is applied meanwhile may be in it.
+  // kInvalidArgument: there is something under that name.  After an error there is no such directory.
+  virtual Status copy_to(const std::string& directory) = 0;
 
   virtual Result<SearchResult> search(const SearchRequest& request, const Interrupted& interrupted) const = 0;
 

@@ -120,17 +120,16 @@ Result<bool> Builder::begin() {
                   "The generation " + std::to_string(generation_.id()) + " was dropped.");
   Result<std::shared_ptr<const ListTable>> current = table_for_writing(storage_, generation_);
   if (!current) return current.status();
-  if (!(*current)->catalog.options.building) return false;
+  if (!(*current)->catalog.options.building) {
+    PG_SEMANTIC_RETURN_IF_ERROR(catch_up(storage_, tuning_, &generation_));
+    return false;
+  }
   if (storage_.has_contents(generation_.id(), kBuiltFamilies)) {
     rocksdb::WriteBatch batch;
     PG_SEMANTIC_RETURN_IF_ERROR(storage_.delete_contents(&batch, generation_.id(), kBuiltFamilies));
     PG_SEMANTIC_RETURN_IF_ERROR(storage_.write(&batch));
   }
-  if (!generation_.spool) {
-    Result<std::unique_ptr<Spool>> spool = Spool::open(storage_.directory(), generation_.id());
-    if (!spool) return spool.status();
-    generation_.spool = std::move(*spool);
-  }
+  PG_SEMANTIC_RETURN_IF_ERROR(open_spool(storage_, &generation_));
   Result<std::unique_ptr<Spool::Mapping>> mapping = generation_.spool->map();
   if (!mapping) return mapping.status();
   spool_ = std::move(*mapping);
@@ -413,10 +412,15 @@ Status Builder::finish() {
   catalog.version = (*current)->catalog.version + 1;
   catalog.options = (*current)->catalog.options;
   catalog.options.building = false;
+  catalog.behind = (*current)->catalog.behind;
+  catalog.finishing = false;
   catalog.rows = rows_->size();
   rocksdb::WriteBatch batch;
   PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(
       batch.Put(storage_.family(Family::kGenerations), generation_key(generation_.id()), encode_catalog(catalog))));
+  // What came since begin() are changes like any other, and must not be forgotten if the process ends here.
+  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(
+      batch.Put(storage_.family(Family::kDefault), catch_up_key(generation_.id()), encode_catch_up(spool_->size()))));
   const Status written = storage_.write(&batch);
   if (!written.is_ok()) {
     generation_.publish(nullptr);
@@ -424,20 +428,8 @@ Status Builder::finish() {
   }
   generation_.unsplittable = std::move(generation_unsplittable_);
   generation_.publish(draft_);
-  // What came since begin(): changes like any other.
-  if (generation_.spool->size() > spool_->size()) {
-    Result<std::unique_ptr<Spool::Mapping>> grown = generation_.spool->map();
-    if (!grown) return grown.status();
-    PG_SEMANTIC_RETURN_IF_ERROR((*grown)->for_each(spool_->size(), [&](std::span<const std::byte> bytes) -> Status {
-      Result<DecodedChange> change = decode_change(bytes);
-      if (!change) return change.status();
-      return write_rows_locked(storage_, tuning_, &generation_, *change, bytes);
-    }));
-  }
-  PG_SEMANTIC_RETURN_IF_ERROR(storage_.sync());
-  generation_.spool.reset();
-  Spool::remove(storage_.directory(), generation_.id());
-  return Status::ok();
+  generation_.catch_up_from = spool_->size();
+  return catch_up(storage_, tuning_, &generation_);
 }
 
 Status Builder::measure() {

@@ -2,8 +2,8 @@
 // work that no statement should wait for: one keeps lists at their size, in short
 // steps, and one does what takes long.
 //
-// Lock order: generations_mutex_, then Generation::build, then
-// Generation::writer.  generations_mutex_ is never held while another is waited
+// Lock order: marking_, LogState's, generations_mutex_, then Generation::build, then
+// Generation::writer, then Storage::spools_mutex().  generations_mutex_ is never held while another is waited
 // for.
 #ifndef PG_SEMANTIC_INDEX_ENGINE_IMPL_H
 #define PG_SEMANTIC_INDEX_ENGINE_IMPL_H
@@ -14,6 +14,7 @@
 
 #include "index/change.h"
 #include "index/generation.h"
+#include "index/log_state.h"
 #include "index/maintenance.h"
 #include "index/tuning.h"
 #include "index/upkeep.h"
@@ -38,9 +39,17 @@ class EngineImpl final : public Engine {
       : options_(std::move(options)), tuning_(tuning), storage_(std::move(storage)) {}
   Status load_generations();
 
-  Status apply(std::span<const std::byte> change, bool sync) override;
+  Status apply(std::span<const std::byte> change, LogPosition position, bool sync) override;
   Status sync() override;
   Status finish_build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted) override;
+  Mark found_mark() const override { return log_.found_mark(); }
+  LogPosition found_position() const override { return log_.found_position(); }
+  Status set_mark(const Mark& mark, bool sync) override;
+  Status end_recovery(LogPosition end) override;
+  Status declare_behind() override;
+  Status declare_repaired(GenerationId generation) override;
+  Status request_finish(GenerationId generation, LogPosition position) override;
+  Status copy_to(const std::string& directory) override;
   Result<SearchResult> search(const SearchRequest& request, const Interrupted& interrupted) const override;
   Result<std::vector<SearchResult>> search_batch(std::span<const SearchRequest> requests,
                                                  const Interrupted& interrupted) const override;
@@ -58,8 +67,20 @@ class EngineImpl final : public Engine {
   Result<std::shared_ptr<Generation>> find(GenerationId generation) const;
   // Charges what `reads` counts to the generation.
   Result<ReadView> view_of(GenerationId generation, DiskReadScope* reads) const;
+  // Only of a generation that may be searched.
+  Result<ReadView> search_view_of(GenerationId generation, DiskReadScope* reads) const;
+  Status apply_decoded(const DecodedChange& change, std::span<const std::byte> bytes);
   Status create(const DecodedChange& change);
-  Status drop(GenerationId id);
+  Status drop(GenerationId id, LogPosition position);
+  [[nodiscard]] std::vector<std::shared_ptr<Generation>> all_generations() const;
+  Status build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted);
+  // engine_log.cpp
+  Status take_up_builds();
+  Status sync_spools();
+  Status undo(const LoggedChange& change);
+  Status set_behind(const std::shared_ptr<Generation>& generation, bool behind);
+  Status make_copy(const std::string& directory);
+  void schedule_finish(const std::shared_ptr<Generation>& generation);
   // engine_upkeep.cpp
   void schedule_upkeep(const std::shared_ptr<Generation>& generation) const;
   void schedule_measuring(const std::shared_ptr<Generation>& generation, bool settled) const;
@@ -69,6 +90,8 @@ class EngineImpl final : public Engine {
   const EngineOptions options_;
   const Tuning tuning_;
   std::unique_ptr<Storage> storage_;
+  LogState log_;
+  std::mutex marking_;  // held while a mark is set; taken before all others
   mutable std::shared_mutex generations_mutex_;
   std::unordered_map<GenerationId, std::shared_ptr<Generation>> generations_;
   // Destroyed first, because their work uses the members above; the work of `lists_` schedules some for `long_`.
@@ -85,6 +108,16 @@ Status write_rows(const Storage& storage, const Tuning& tuning, Generation* gene
 // The same for the holder of Generation::writer.
 Status write_rows_locked(const Storage& storage, const Tuning& tuning, Generation* generation,
                          const DecodedChange& change, std::span<const std::byte> bytes);
+// The rest, too, is for the holder of Generation::writer.
+// Writes and publishes another catalog record, with what else the batch holds; its version is seen to.
+Status write_catalog(const Storage& storage, Generation* generation, const ListTable& table, const Catalog& catalog,
+                     rocksdb::WriteBatch* batch);
+Status write_behind(const Storage& storage, Generation* generation, bool behind);
+Status open_spool(const Storage& storage, Generation* generation);
+void remove_spool(const Storage& storage, Generation* generation);
+// Applies what was collected while the generation was built, and is done with the spool.
+Status catch_up(const Storage& storage, const Tuning& tuning, Generation* generation);
+
 // A vector of zeros has no direction under cosine.
 RowKind kind_of(RowKind kind, Metric metric, std::span<const float> vector);
 

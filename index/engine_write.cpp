@@ -16,16 +16,20 @@ Status check_dimensions(const DecodedChange& change, uint32_t dimensions) {
               std::to_string(dimensions) + "."};
 }
 
+LoggedKind kind_of(ChangeKind kind) { return static_cast<LoggedKind>(kind); }
+
 class RowWriter {
  public:
-  RowWriter(const Storage& storage, const Tuning& tuning, Generation* generation, std::shared_ptr<ListTable> draft)
+  RowWriter(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change,
+            std::shared_ptr<ListTable> draft)
       : storage_(storage),
         generation_(*generation),
+        change_(change),
         draft_(std::move(draft)),
         editor_(storage, generation->id(), draft_.get(), tuning, &generation->unsplittable) {}
 
-  Status insert(const DecodedChange& change);
-  Status remove(const std::vector<RowId>& rows);
+  Status insert();
+  Status remove();
 
  private:
   // What is stored about a row before the change.
@@ -35,10 +39,11 @@ class RowWriter {
     ListId list = 0;
   };
 
-  Status accept_dimensions(const DecodedChange& change);
+  Status accept_dimensions();
   Result<std::vector<Before>> read_before(const std::vector<std::string>& keys) const;
   Status forget(RowId row, const Before& before);
   Status add_vector(const DecodedRow& row, std::span<const float> vector);
+  Status note(std::span<const RowId> rows);
   Status commit();
 
   void put(Family family, const std::string& key, const rocksdb::Slice& value) {
@@ -52,17 +57,19 @@ class RowWriter {
 
   const Storage& storage_;
   Generation& generation_;
+  const DecodedChange& change_;
   std::shared_ptr<ListTable> draft_;
   ListEditor editor_;
   rocksdb::WriteBatch batch_;
   rocksdb::Status status_;
+  bool replaces_ = false;  // some row was there before
 };
 
-Status RowWriter::accept_dimensions(const DecodedChange& change) {
+Status RowWriter::accept_dimensions() {
   uint32_t& dimensions = draft_->catalog.options.dimensions;
-  PG_SEMANTIC_RETURN_IF_ERROR(check_dimensions(change, dimensions));
-  if (change.dimensions == 0 || draft_->store) return Status::ok();
-  dimensions = change.dimensions;
+  PG_SEMANTIC_RETURN_IF_ERROR(check_dimensions(change_, dimensions));
+  if (change_.dimensions == 0 || draft_->store) return Status::ok();
+  dimensions = change_.dimensions;
   draft_->layout = CodecLayout(draft_->catalog.options.codec, draft_->catalog.options.metric, dimensions);
   draft_->store = std::make_shared<CentroidStore>(dimensions);
   return Status::ok();
@@ -84,6 +91,7 @@ Result<std::vector<RowWriter::Before>> RowWriter::read_before(const std::vector<
 // deleted.
 Status RowWriter::forget(RowId row, const Before& before) {
   if (!before.exists) return Status::ok();
+  replaces_ = true;
   --draft_->catalog.rows;
   if (before.kind != RowKind::kVector) return Status::ok();
   --draft_->catalog.vectors;
@@ -103,24 +111,27 @@ Status RowWriter::add_vector(const DecodedRow& row, std::span<const float> vecto
   return editor_.append(list, row.row, stored.data());
 }
 
-Status RowWriter::insert(const DecodedChange& change) {
-  PG_SEMANTIC_RETURN_IF_ERROR(accept_dimensions(change));
+Status RowWriter::insert() {
+  PG_SEMANTIC_RETURN_IF_ERROR(accept_dimensions());
   // The last of several entries for one row holds.
   std::unordered_map<RowId, size_t> last;
-  for (size_t i = 0; i < change.rows.size(); ++i) last[change.rows[i].row] = i;
+  for (size_t i = 0; i < change_.rows.size(); ++i) last[change_.rows[i].row] = i;
   std::vector<const DecodedRow*> rows;
   std::vector<std::string> keys;
-  for (size_t i = 0; i < change.rows.size(); ++i) {
-    if (last[change.rows[i].row] != i) continue;
-    rows.push_back(&change.rows[i]);
-    keys.push_back(row_key(generation_.id(), change.rows[i].row));
+  std::vector<RowId> ids;
+  for (size_t i = 0; i < change_.rows.size(); ++i) {
+    const RowId row = change_.rows[i].row;
+    if (last[row] != i) continue;
+    rows.push_back(&change_.rows[i]);
+    keys.push_back(row_key(generation_.id(), row));
+    ids.push_back(row);
   }
   Result<std::vector<Before>> before = read_before(keys);
   if (!before) return before.status();
   for (size_t i = 0; i < rows.size(); ++i) {
     const DecodedRow& row = *rows[i];
     PG_SEMANTIC_RETURN_IF_ERROR(forget(row.row, (*before)[i]));
-    const std::span<const float> vector = change.vector(row);
+    const std::span<const float> vector = change_.vector(row);
     const RowKind kind = kind_of(row.kind, draft_->catalog.options.metric, vector);
     ++draft_->catalog.rows;
     if (kind == RowKind::kVector) {
@@ -129,11 +140,12 @@ Status RowWriter::insert(const DecodedChange& change) {
       put(Family::kRows, keys[i], encode_row({kind, row.hash, 0}));
     }
   }
+  PG_SEMANTIC_RETURN_IF_ERROR(note(ids));
   return commit();
 }
 
-Status RowWriter::remove(const std::vector<RowId>& deleted) {
-  std::vector<RowId> rows = deleted;
+Status RowWriter::remove() {
+  std::vector<RowId> rows = change_.deleted;
   std::sort(rows.begin(), rows.end());
   rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
   std::vector<std::string> keys;
@@ -146,7 +158,23 @@ Status RowWriter::remove(const std::vector<RowId>& deleted) {
     PG_SEMANTIC_RETURN_IF_ERROR(forget(rows[i], (*before)[i]));
     erase(Family::kRows, keys[i]);
   }
+  PG_SEMANTIC_RETURN_IF_ERROR(note(rows));
   return commit();
+}
+
+// What is needed to undo the change.  One that is applied a second time replaces its own rows: what was noted at first
+// holds.
+Status RowWriter::note(std::span<const RowId> rows) {
+  LoggedKind kind = kind_of(change_.kind);
+  if (change_.position != 0 && replaces_ && kind == LoggedKind::kInsert) {
+    kind = LoggedKind::kReplace;
+    rocksdb::PinnableSlice value;
+    Result<bool> found =
+        storage_.get(Family::kDefault, logged_key(change_.position, generation_.id()), nullptr, &value);
+    if (!found) return found.status();
+    if (*found) return Status::ok();
+  }
+  return note_change(storage_, &batch_, change_.position, generation_.id(), kind, rows);
 }
 
 Status RowWriter::commit() {
@@ -160,22 +188,30 @@ Status collect_change(const Storage& storage, Generation* generation, const List
                       const DecodedChange& change, std::span<const std::byte> bytes) {
   const uint32_t dimensions = table.catalog.options.dimensions;
   PG_SEMANTIC_RETURN_IF_ERROR(check_dimensions(change, dimensions));
-  if (!generation->spool) {
-    Result<std::unique_ptr<Spool>> spool = Spool::open(storage.directory(), generation->id());
-    if (!spool) return spool.status();
-    generation->spool = std::move(*spool);
-  }
+  PG_SEMANTIC_RETURN_IF_ERROR(open_spool(storage, generation));
+  rocksdb::WriteBatch batch;
+  std::vector<RowId> rows = change.deleted;
+  for (const DecodedRow& row : change.rows) rows.push_back(row.row);
+  PG_SEMANTIC_RETURN_IF_ERROR(
+      note_change(storage, &batch, change.position, generation->id(), kind_of(change.kind), rows));
   if (dimensions == 0 && change.dimensions != 0) {
-    auto next = std::make_shared<ListTable>(table);
-    next->catalog.options.dimensions = change.dimensions;
-    ++next->catalog.version;
-    rocksdb::WriteBatch batch;
-    PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch.Put(
-        storage.family(Family::kGenerations), generation_key(generation->id()), encode_catalog(next->catalog))));
+    Catalog catalog = table.catalog;
+    catalog.options.dimensions = change.dimensions;
+    PG_SEMANTIC_RETURN_IF_ERROR(write_catalog(storage, generation, table, catalog, &batch));
+  } else if (batch.Count() > 0) {
     PG_SEMANTIC_RETURN_IF_ERROR(storage.write(&batch));
-    generation->publish(std::move(next));
   }
+  generation->spool_unsynced = true;
   return generation->spool->append(bytes);
+}
+
+Status write_rows_now(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change,
+                      std::span<const std::byte> bytes) {
+  Result<std::shared_ptr<const ListTable>> current = table_for_writing(storage, *generation);
+  if (!current) return current.status();
+  if ((*current)->catalog.options.building) return collect_change(storage, generation, **current, change, bytes);
+  RowWriter writer(storage, tuning, generation, change, std::make_shared<ListTable>(**current));
+  return change.kind == ChangeKind::kInsertRows ? writer.insert() : writer.remove();
 }
 
 }  // namespace
@@ -202,16 +238,77 @@ Status commit_lists(const Storage& storage, Generation* generation, const std::s
   return Status::ok();
 }
 
+Status write_catalog(const Storage& storage, Generation* generation, const ListTable& table, const Catalog& catalog,
+                     rocksdb::WriteBatch* batch) {
+  auto next = std::make_shared<ListTable>(table);
+  next->catalog = catalog;
+  next->catalog.version = table.catalog.version + 1;
+  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch->Put(
+      storage.family(Family::kGenerations), generation_key(generation->id()), encode_catalog(next->catalog))));
+  Status written = storage.write(batch);
+  if (!written.is_ok()) {
+    generation->publish(nullptr);
+    return written;
+  }
+  generation->publish(std::move(next));
+  return Status::ok();
+}
+
+Status open_spool(const Storage& storage, Generation* generation) {
+  if (generation->spool) return Status::ok();
+  Result<std::unique_ptr<Spool>> spool = Spool::open(storage.directory(), generation->id());
+  if (!spool) return spool.status();
+  generation->spool = std::move(*spool);
+  return Status::ok();
+}
+
+void remove_spool(const Storage& storage, Generation* generation) {
+  const std::lock_guard lock(*storage.spools_mutex());
+  generation->spool.reset();
+  Spool::remove(storage.directory(), generation->id());
+}
+
+Status write_behind(const Storage& storage, Generation* generation, bool behind) {
+  Result<std::shared_ptr<const ListTable>> current = table_for_writing(storage, *generation);
+  if (!current) return current.status();
+  Catalog catalog = (*current)->catalog;
+  if (catalog.behind == behind) return Status::ok();
+  catalog.behind = behind;
+  rocksdb::WriteBatch batch;
+  return write_catalog(storage, generation, **current, catalog, &batch);
+}
+
+Status catch_up(const Storage& storage, const Tuning& tuning, Generation* generation) {
+  if (!generation->catch_up_from) return Status::ok();
+  PG_SEMANTIC_RETURN_IF_ERROR(open_spool(storage, generation));
+  Result<std::unique_ptr<Spool::Mapping>> mapping = generation->spool->map();
+  if (!mapping) return mapping.status();
+  Status applied = (*mapping)->for_each(*generation->catch_up_from, [&](std::span<const std::byte> bytes) -> Status {
+    Result<DecodedChange> change = decode_change(bytes);
+    if (!change) return change.status();
+    return write_rows_now(storage, tuning, generation, *change, bytes);
+  });
+  // What can never be applied must not keep the generation from changing for ever.
+  if (applied.code() == StatusCode::kCorrupt || applied.code() == StatusCode::kInvalidArgument)
+    applied = write_behind(storage, generation, true);
+  PG_SEMANTIC_RETURN_IF_ERROR(applied);
+  rocksdb::WriteBatch batch;
+  PG_SEMANTIC_RETURN_IF_ERROR(
+      from_rocksdb(batch.Delete(storage.family(Family::kDefault), catch_up_key(generation->id()))));
+  PG_SEMANTIC_RETURN_IF_ERROR(storage.write(&batch));
+  PG_SEMANTIC_RETURN_IF_ERROR(storage.sync());
+  generation->catch_up_from.reset();
+  remove_spool(storage, generation);
+  return Status::ok();
+}
+
 Status write_rows_locked(const Storage& storage, const Tuning& tuning, Generation* generation,
                          const DecodedChange& change, std::span<const std::byte> bytes) {
   if (generation->dropped)
     return {StatusCode::kNotFound, "semantic index has no data",
             "The generation " + std::to_string(generation->id()) + " was dropped."};
-  Result<std::shared_ptr<const ListTable>> current = table_for_writing(storage, *generation);
-  if (!current) return current.status();
-  if ((*current)->catalog.options.building) return collect_change(storage, generation, **current, change, bytes);
-  RowWriter writer(storage, tuning, generation, std::make_shared<ListTable>(**current));
-  return change.kind == ChangeKind::kInsertRows ? writer.insert(change) : writer.remove(change.deleted);
+  PG_SEMANTIC_RETURN_IF_ERROR(catch_up(storage, tuning, generation));
+  return write_rows_now(storage, tuning, generation, change, bytes);
 }
 
 Status write_rows(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change,

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 
 #include "index/disk_reads.h"
@@ -35,12 +36,14 @@ class Generation {
   std::mutex writer;                 // held while a batch is made and written
 
   // Under `writer`:
-  std::unique_ptr<Spool> spool;  // of a generation that is being built; null: not opened
+  std::unique_ptr<Spool> spool;           // of a generation that is being built; null: not opened
+  std::optional<uint64_t> catch_up_from;  // it is built, but for what the spool holds from this byte on
   Unsplittable unsplittable;
   std::set<ListId> damaged;   // lists that upkeep could not read; check() tells of them
   uint64_t tidying_left = 0;  // entries that may be moved only to lie better, earned by changes (upkeep.h)
   bool upkeep_begun = false;  // since the directory was opened
 
+  std::atomic<bool> spool_unsynced{true};       // something was added to the spool since it was made durable
   std::atomic<int> writers_waiting{0};          // changes; upkeep lets them go first
   std::atomic<bool> looked_after{false};        // work that the last process left undone is scheduled
   std::atomic<uint64_t> left_by_compaction{0};  // garbage

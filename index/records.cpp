@@ -69,8 +69,8 @@ std::string encode_catalog(const Catalog& catalog) {
   append(value, catalog.options.dimensions);
   append(value, catalog.options.metric);
   append(value, catalog.options.codec);
-  append(value, static_cast<uint8_t>(catalog.options.building ? 1 : 0));
-  append(value, uint8_t{0});
+  append(value, static_cast<uint8_t>(!catalog.options.building ? 0 : catalog.finishing ? 2 : 1));
+  append(value, static_cast<uint8_t>(catalog.behind ? 1 : 0));
   append(value, catalog.next_list);
   append(value, catalog.version);
   append(value, catalog.rows);
@@ -82,20 +82,22 @@ Result<Catalog> decode_catalog(std::string_view value) {
   ByteReader reader(value);
   Catalog catalog;
   uint32_t format = 0;
-  uint8_t metric = 0, codec = 0, building = 0, reserved = 0;
+  uint8_t metric = 0, codec = 0, building = 0, behind = 0;
   if (!reader.read(&format) || !reader.read(&catalog.options.database_oid) ||
       !reader.read(&catalog.options.index_oid) || !reader.read(&catalog.options.dimensions) || !reader.read(&metric) ||
-      !reader.read(&codec) || !reader.read(&building) || !reader.read(&reserved) || !reader.read(&catalog.next_list) ||
+      !reader.read(&codec) || !reader.read(&building) || !reader.read(&behind) || !reader.read(&catalog.next_list) ||
       !reader.read(&catalog.version) || !reader.read(&catalog.rows) || !reader.read(&catalog.vectors) ||
       reader.remaining() != 0)
     return corrupt("A catalog record has " + std::to_string(value.size()) + " bytes.");
   if (format != kFormatVersion) return corrupt("A catalog record has format version " + std::to_string(format) + ".");
   if (catalog.options.dimensions > kMaxDimensions || metric > static_cast<uint8_t>(Metric::kInnerProduct) ||
-      codec > static_cast<uint8_t>(Codec::kBit) || building > 1 || catalog.vectors > catalog.rows)
+      codec > static_cast<uint8_t>(Codec::kBit) || building > 2 || behind > 1 || catalog.vectors > catalog.rows)
     return corrupt("A catalog record has a value out of range.");
   catalog.options.metric = static_cast<Metric>(metric);
   catalog.options.codec = static_cast<Codec>(codec);
-  catalog.options.building = building == 1;
+  catalog.options.building = building != 0;
+  catalog.finishing = building == 2;
+  catalog.behind = behind == 1;
   return catalog;
 }
 

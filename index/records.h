@@ -24,7 +24,7 @@ using ListId = uint32_t;
 
 // Column families, in the order they are created.
 enum class Family : uint8_t {
-  kDefault,       // "format" -> u32
+  kDefault,       // "format" -> u32; what ties the directory to a log (log_records.h)
   kGenerations,   // generation -> catalog record
   kLists,         // generation | list -> centroid
   kCounts,        // generation | list -> list record
@@ -53,6 +53,8 @@ struct Catalog {
   uint64_t version = 0;  // counts changes: ties a list table in memory to a snapshot
   uint64_t rows = 0;
   uint64_t vectors = 0;
+  bool finishing = false;  // while options.building: it is to be finished in the background
+  bool behind = false;     // rows may be missing, or be there that should not
 };
 std::string encode_catalog(const Catalog& catalog);
 Result<Catalog> decode_catalog(std::string_view value);

@@ -21,8 +21,31 @@ namespace {
 
 constexpr std::string_view kPrefix = "collected-";
 
-std::string path_of(const std::string& directory, GenerationId generation) {
-  return directory + "/" + std::string(kPrefix) + std::to_string(generation);
+// Removed at the next open, like other unfinished files.
+constexpr std::string_view kUnfinishedPrefix = "unfinished-collected-";
+
+Status failed_at(const std::string& path, const char* what, int error) {
+  return {error == ENOSPC || error == EDQUOT ? StatusCode::kDiskFull : StatusCode::kIoError,
+          std::string("could not ") + what + " file \"" + path + "\": " + std::strerror(error)};
+}
+
+Status sync_path(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return failed_at(path, "open", errno);
+  const int error = ::fsync(descriptor) != 0 ? errno : 0;
+  ::close(descriptor);
+  return error == 0 ? Status::ok() : failed_at(path, "fsync", error);
+}
+
+// Makes the file, which another directory shares, one of its own.  It may be what a mark relies on, so it is durable.
+Status separate(const std::string& directory, GenerationId generation, const std::string& path) {
+  const std::string copy = directory + "/" + std::string(kUnfinishedPrefix) + std::to_string(generation);
+  std::error_code error;
+  std::filesystem::copy_file(path, copy, std::filesystem::copy_options::overwrite_existing, error);
+  if (error) return failed_at(copy, "write", error.value());
+  PG_SEMANTIC_RETURN_IF_ERROR(sync_path(copy));
+  if (::rename(copy.c_str(), path.c_str()) != 0) return failed_at(copy, "rename", errno);
+  return sync_path(directory);
 }
 
 }  // namespace
@@ -44,11 +67,12 @@ Status Spool::Mapping::for_each(size_t from, const std::function<Status(std::spa
 }
 
 Result<std::unique_ptr<Spool>> Spool::open(const std::string& directory, GenerationId generation) {
-  const std::string path = path_of(directory, generation);
+  const std::string path = Spool::path(directory, generation);
+  struct stat file {};
+  if (::stat(path.c_str(), &file) == 0 && file.st_nlink > 1)
+    PG_SEMANTIC_RETURN_IF_ERROR(separate(directory, generation, path));
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (descriptor < 0)
-    return Status(errno == ENOSPC ? StatusCode::kDiskFull : StatusCode::kIoError,
-                  "could not open file \"" + path + "\": " + std::strerror(errno));
+  if (descriptor < 0) return failed_at(path, "open", errno);
   std::unique_ptr<Spool> spool(new Spool(path, descriptor));
   PG_SEMANTIC_RETURN_IF_ERROR(spool->cut_off_incomplete_end());
   return spool;
@@ -56,10 +80,7 @@ Result<std::unique_ptr<Spool>> Spool::open(const std::string& directory, Generat
 
 Spool::~Spool() { ::close(descriptor_); }
 
-Status Spool::failed(const char* what) const {
-  return {errno == ENOSPC || errno == EDQUOT ? StatusCode::kDiskFull : StatusCode::kIoError,
-          std::string("could not ") + what + " file \"" + path_ + "\": " + std::strerror(errno)};
-}
+Status Spool::failed(const char* what) const { return failed_at(path_, what, errno); }
 
 Status Spool::cut_off_incomplete_end() {
   struct stat file {};
@@ -69,7 +90,7 @@ Status Spool::cut_off_incomplete_end() {
   while (end - whole >= sizeof(uint64_t)) {
     uint64_t length = 0;
     if (::pread(descriptor_, &length, sizeof length, static_cast<off_t>(whole)) != sizeof length) return failed("read");
-    if (length > end - whole - sizeof length) break;
+    if (length == 0 || length > end - whole - sizeof length) break;  // 0: a block that a power loss left unwritten
     whole += sizeof length + length;
   }
   if (whole != end && ::ftruncate(descriptor_, static_cast<off_t>(whole)) != 0) return failed("truncate");
@@ -112,8 +133,21 @@ Result<std::unique_ptr<Spool::Mapping>> Spool::map() const {
   return std::make_unique<Mapping>(static_cast<const std::byte*>(data), size_);
 }
 
+std::string Spool::path(const std::string& directory, GenerationId generation) {
+  return directory + "/" + std::string(kPrefix) + std::to_string(generation);
+}
+
+Status Spool::share(const std::string& directory, GenerationId generation, const std::string& other) {
+  const std::string from = path(directory, generation), to = path(other, generation);
+  if (::link(from.c_str(), to.c_str()) == 0 || errno == ENOENT) return Status::ok();
+  if (errno != EXDEV && errno != EPERM && errno != EMLINK && errno != EOPNOTSUPP) return failed_at(to, "make", errno);
+  std::error_code error;
+  std::filesystem::copy_file(from, to, error);
+  return error ? failed_at(to, "write", error.value()) : Status::ok();
+}
+
 void Spool::remove(const std::string& directory, GenerationId generation) {
-  ::unlink(path_of(directory, generation).c_str());
+  ::unlink(path(directory, generation).c_str());
 }
 
 void Spool::remove_orphans(const std::string& directory, const std::function<bool(GenerationId)>& exists) {

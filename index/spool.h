@@ -1,8 +1,9 @@
 // What is collected for a build: the changes of a generation one after the other in
 // a file beside RocksDB's, because they are read once and then are in the index.
 //
-// A change is in the operating system's hands when append() returns; the file is
-// not made durable: a build that the machine's crash cuts off is begun anew.
+// A change is in the operating system's hands when append() returns; the file is made
+// durable by Engine::set_mark.  A copy of the directory shares it by a hard link: who
+// opens a file that has two names first makes one of its own.
 //
 // Format: index/FORMAT.md, "Collected changes".
 //
@@ -51,6 +52,9 @@ class Spool {
   [[nodiscard]] size_t size() const { return size_; }
   [[nodiscard]] Result<std::unique_ptr<Mapping>> map() const;
 
+  static std::string path(const std::string& directory, GenerationId generation);
+  // Gives a generation's file, if there is one, a second name in another directory.
+  static Status share(const std::string& directory, GenerationId generation, const std::string& other);
   // Removes a generation's file, if there is one.
   static void remove(const std::string& directory, GenerationId generation);
   // Removes files of generations that `exists` does not know.

@@ -6,9 +6,13 @@
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
+#include <rocksdb/utilities/checkpoint.h>
 #include <rocksdb/write_buffer_manager.h>
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <thread>
 
@@ -19,6 +23,7 @@ constexpr std::array<const char*, kFamilies> kFamilyNames = {"default", "generat
                                                              "codes",   "vectors",     "rows",  "calibrations"};
 constexpr uint64_t kLeastMemory = 8ull << 20;
 constexpr uint64_t kLeastShard = 16ull << 20;  // the largest block, a file's filter, has a few megabytes
+constexpr uint64_t kLogCopied = 16ull << 20;   // a longer log is made sorted files when the directory is copied
 constexpr const char* kFormatKey = "format";
 constexpr const char* kUnfinishedPrefix = "unfinished-";
 
@@ -83,8 +88,7 @@ rocksdb::DBOptions database_options(const EngineOptions& options, uint64_t memor
 }
 
 // Creates the shared threads under the caller's signal mask, which they keep.
-void start_background_threads(const EngineOptions& options) {
-  rocksdb::Env* env = rocksdb::Env::Default();
+void start_background_threads(const EngineOptions& options, rocksdb::Env* env) {
   const int threads = static_cast<int>(std::clamp<uint32_t>(options.threads, 1, 16));
   env->IncBackgroundThreadsIfNeeded(threads, rocksdb::Env::LOW);
   env->IncBackgroundThreadsIfNeeded(1, rocksdb::Env::HIGH);
@@ -146,8 +150,9 @@ Status from_rocksdb(const rocksdb::Status& status) {
   return {StatusCode::kInternal, "unexpected failure of the semantic index storage", detail};
 }
 
-Result<std::unique_ptr<Storage>> Storage::open(const EngineOptions& options) {
-  start_background_threads(options);
+Result<std::unique_ptr<Storage>> Storage::open(const EngineOptions& options, rocksdb::Env* env) {
+  if (env == nullptr) env = rocksdb::Env::Default();
+  start_background_threads(options, env);
   std::unique_ptr<Storage> storage(new Storage);
   const uint64_t memory_bytes = std::max(options.memory_bytes, kLeastMemory);
   storage->directory_ = options.path;
@@ -161,8 +166,9 @@ Result<std::unique_ptr<Storage>> Storage::open(const EngineOptions& options) {
     families.emplace_back(kFamilyNames[i], family_options(static_cast<Family>(i), memory_bytes, storage->cache_));
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status opened = rocksdb::DB::Open(database_options(options, memory_bytes, storage->cache_),
-                                                   options.path, families, &handles, &db);
+  rocksdb::DBOptions database = database_options(options, memory_bytes, storage->cache_);
+  database.env = env;
+  const rocksdb::Status opened = rocksdb::DB::Open(database, options.path, families, &handles, &db);
   if (!opened.ok()) {
     if (opened.IsInvalidArgument() && has_other_families(options.path))
       return unknown_format("Its column families are others.");
@@ -250,6 +256,28 @@ std::unique_ptr<rocksdb::Iterator> Storage::iterate(Family which, const rocksdb:
   options.fill_cache = reading != Reading::kSweep;
   if (reading == Reading::kSweep) options.readahead_size = 2 << 20;
   return std::unique_ptr<rocksdb::Iterator>(db_->NewIterator(options, family(which)));
+}
+
+Status Storage::sync_file(const std::string& path) const {
+  if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT) return Status::ok();
+  std::unique_ptr<rocksdb::WritableFile> file;
+  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(db_->GetEnv()->ReopenWritableFile(path, &file, rocksdb::EnvOptions())));
+  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(file->Fsync()));
+  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(file->Close()));
+  return sync_directory(std::filesystem::path(path).parent_path().string());
+}
+
+Status Storage::sync_directory(const std::string& directory) const {
+  std::unique_ptr<rocksdb::Directory> opened;
+  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(db_->GetEnv()->NewDirectory(directory, &opened)));
+  return from_rocksdb(opened->Fsync());
+}
+
+Status Storage::copy_to(const std::string& directory) const {
+  rocksdb::Checkpoint* made = nullptr;
+  PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(rocksdb::Checkpoint::Create(db_.get(), &made)));
+  const std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
+  return from_rocksdb(checkpoint->CreateCheckpoint(directory, kLogCopied));
 }
 
 std::string Storage::unfinished_file(GenerationId generation, Family which, size_t number) const {

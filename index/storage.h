@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -37,7 +38,8 @@ enum class Reading {
 
 class Storage {
  public:
-  static Result<std::unique_ptr<Storage>> open(const EngineOptions& options);
+  // `env`: the files and threads that RocksDB uses; null: the usual ones.
+  static Result<std::unique_ptr<Storage>> open(const EngineOptions& options, rocksdb::Env* env = nullptr);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -72,6 +74,15 @@ class Storage {
   [[nodiscard]] std::unique_ptr<rocksdb::Iterator> iterate(Family which, const rocksdb::Snapshot* snapshot,
                                                            Reading reading) const;
 
+  // Makes a file durable that lies beside RocksDB's, and that there is such a file.  No error: there is none.
+  Status sync_file(const std::string& path) const;
+  // Makes durable which files a directory has.
+  Status sync_directory(const std::string& directory) const;
+  // Shared by those who sync or copy spools, held by those who remove one; taken after Generation::writer.
+  [[nodiscard]] std::shared_mutex* spools_mutex() const { return &spools_mutex_; }
+  // Copies what has been written to a new directory; files that do not change are shared.
+  Status copy_to(const std::string& directory) const;
+
   // Sorted files that ingest() takes over, each of one family.
   struct SortedFiles {
     Family family;
@@ -101,6 +112,8 @@ class Storage {
   mutable PinBudget code_pin_budget_, vector_pin_budget_;
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};  // owned by db_, closed in the destructor
+
+  mutable std::shared_mutex spools_mutex_;
 
   // Group commit: a caller's ticket is served by any fsync begun after it.
   mutable std::mutex sync_mutex_;

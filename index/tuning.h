@@ -10,6 +10,10 @@
 
 #include "index/engine.h"
 
+namespace rocksdb {
+class Env;
+}
+
 namespace pg_semantic::index {
 
 struct Tuning {
@@ -20,6 +24,7 @@ struct Tuning {
   uint32_t graph_lists = 2000;          // more lists than this are found through HNSW
   uint64_t exact_vectors = 1600;        // generations up to this size are scanned whole
   uint32_t calibration_samples = 1024;  // stored vectors whose neighbours tell how far to look
+  rocksdb::Env* env = nullptr;          // files and threads of RocksDB, for tests of failing disks; null: the usual
 };
 
 // Entries that a list of such vectors may have: wide ones make shorter lists, so
