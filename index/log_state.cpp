@@ -12,6 +12,15 @@ Result<LogPosition> position_of(const rocksdb::Iterator& at) {
   return change->position;
 }
 
+// One by one: there are few between two marks, and a range that is deleted again and again slows readers down.
+Status delete_records(const Storage& storage, rocksdb::WriteBatch* batch, const std::string& first,
+                      const std::string& end) {
+  auto keys = storage.iterate(Family::kDefault, nullptr, Reading::kRange);
+  for (keys->Seek(first); keys->Valid() && view(keys->key()) < end; keys->Next())
+    PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch->Delete(storage.family(Family::kDefault), keys->key())));
+  return from_rocksdb(keys->status());
+}
+
 }  // namespace
 
 Status LogState::load(const Storage& storage, bool is_new) {
@@ -73,7 +82,7 @@ Status LogState::store(const Storage& storage, const Mark& mark, bool ends_recov
   PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch.Put(family, kMarkKey, encode_mark(mark))));
   if (removes) {
     const std::string end = removes_all ? logged_end_key() : logged_key(mark.position + 1, 0);
-    PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch.DeleteRange(family, logged_key(least_, 0), end)));
+    PG_SEMANTIC_RETURN_IF_ERROR(delete_records(storage, &batch, logged_key(least_, 0), end));
   }
   PG_SEMANTIC_RETURN_IF_ERROR(storage.write(&batch));
   mark_ = mark;

@@ -90,7 +90,7 @@ Status Spool::cut_off_incomplete_end() {
   while (end - whole >= sizeof(uint64_t)) {
     uint64_t length = 0;
     if (::pread(descriptor_, &length, sizeof length, static_cast<off_t>(whole)) != sizeof length) return failed("read");
-    if (length == 0 || length > end - whole - sizeof length) break;  // 0: a block that a power loss left unwritten
+    if (length > end - whole - sizeof length) break;
     whole += sizeof length + length;
   }
   if (whole != end && ::ftruncate(descriptor_, static_cast<off_t>(whole)) != 0) return failed("truncate");
