@@ -48,6 +48,8 @@ class Builder {
   ~Builder() { storage_.remove_unfinished_files_of(generation_.id()); }
 
   Status run();
+  // It ended because what it had read was taken back meanwhile.
+  [[nodiscard]] bool is_outdated() const { return is_outdated_; }
 
  private:
   Result<bool> begin();
@@ -86,6 +88,8 @@ class Builder {
   const Interrupted& interrupted_;
 
   std::unique_ptr<Spool::Mapping> spool_;
+  uint64_t times_taken_back_ = 0;  // when the spool was mapped
+  bool is_outdated_ = false;
   std::shared_ptr<ListTable> draft_;  // the table to be published
   size_t dimensions_ = 0;
   std::unique_ptr<CollectedRows> rows_;
@@ -133,6 +137,7 @@ Result<bool> Builder::begin() {
   Result<std::unique_ptr<Spool::Mapping>> mapping = generation_.spool->map();
   if (!mapping) return mapping.status();
   spool_ = std::move(*mapping);
+  times_taken_back_ = generation_.times_taken_back;
   draft_ = std::make_shared<ListTable>(**current);
   dimensions_ = draft_->catalog.options.dimensions;
   if (dimensions_ > 0 && !draft_->store) {
@@ -405,6 +410,10 @@ Status Builder::write_rows() {
 Status Builder::finish() {
   const std::lock_guard lock(generation_.writer);
   if (generation_.dropped) return Status::cancelled();
+  if (times_taken_back_ != generation_.times_taken_back) {
+    is_outdated_ = true;
+    return Status::cancelled();
+  }
   PG_SEMANTIC_RETURN_IF_ERROR(storage_.ingest(files_));
   Result<std::shared_ptr<const ListTable>> current = table_for_writing(storage_, generation_);
   if (!current) return current.status();
@@ -449,7 +458,11 @@ Status Builder::measure() {
 Status build_generation(const BuildContext& context, const std::shared_ptr<Generation>& generation,
                         BuildProgress* progress, const Interrupted& interrupted) {
   const std::lock_guard lock(generation->build);
-  return Builder(context, generation.get(), progress, interrupted).run();
+  for (;;) {
+    Builder builder(context, generation.get(), progress, interrupted);
+    Status built = builder.run();
+    if (!builder.is_outdated()) return built;
+  }
 }
 
 Status build_graph(const Storage& storage, Generation* generation, const Interrupted& interrupted) {

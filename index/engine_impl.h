@@ -10,6 +10,7 @@
 
 #include <exception>
 #include <new>
+#include <set>
 #include <shared_mutex>
 
 #include "index/change.h"
@@ -76,6 +77,8 @@ class EngineImpl final : public Engine {
   Status build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted);
   // engine_log.cpp
   Status take_up_builds();
+  Status take_up_spool(Generation* generation);
+  Status take_back_collected(LogPosition end, std::set<GenerationId>* collecting);
   Status sync_spools();
   Status undo(const LoggedChange& change);
   Status set_behind(const std::shared_ptr<Generation>& generation, bool behind);

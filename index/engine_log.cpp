@@ -28,6 +28,7 @@ Status EngineImpl::take_up_builds() {
     Result<Catalog> catalog = decode_catalog(view(value));
     if (!catalog || catalog->options.building) spooling.push_back(id);
     if (!catalog) continue;
+    if (catalog->options.building) PG_SEMANTIC_RETURN_IF_ERROR(take_up_spool(generation.get()));
     if (catalog->finishing) schedule_finish(generation);
     value.Reset();
     found = storage_->get(Family::kDefault, catch_up_key(id), nullptr, &value);
@@ -45,6 +46,18 @@ Status EngineImpl::take_up_builds() {
     return std::find(spooling.begin(), spooling.end(), id) != spooling.end();
   });
   return Status::ok();
+}
+
+// RocksDB's records of what was collected may have been lost with the machine's power, though the spool was not.
+Status EngineImpl::take_up_spool(Generation* generation) {
+  const std::lock_guard lock(generation->writer);
+  if (!std::filesystem::exists(Spool::path(options_.path, generation->id()))) return Status::ok();
+  PG_SEMANTIC_RETURN_IF_ERROR(open_spool(*storage_, generation));
+  return generation->spool->cut_off_unknown([&](LogPosition position) -> Result<bool> {
+    if (position <= found_mark().position) return true;
+    rocksdb::PinnableSlice value;
+    return storage_->get(Family::kDefault, logged_key(position, generation->id()), nullptr, &value);
+  });
 }
 
 // Spools that grew, before a mark that may cover what was added.
@@ -74,7 +87,12 @@ Status EngineImpl::end_recovery(LogPosition end) {
     const std::lock_guard lock(marking_);
     Result<std::vector<LoggedChange>> beyond = logged_changes_after(*storage_, end);
     if (!beyond) return beyond.status();
-    for (const LoggedChange& change : *beyond) PG_SEMANTIC_RETURN_IF_ERROR(undo(change));
+    std::set<GenerationId> collecting;
+    PG_SEMANTIC_RETURN_IF_ERROR(take_back_collected(end, &collecting));
+    for (const LoggedChange& change : *beyond) {
+      if (change.kind != LoggedKind::kCreate && collecting.contains(change.generation)) continue;
+      PG_SEMANTIC_RETURN_IF_ERROR(undo(change));
+    }
     if (found_mark().position > end) PG_SEMANTIC_RETURN_IF_ERROR(declare_behind());
     PG_SEMANTIC_RETURN_IF_ERROR(sync_spools());
     PG_SEMANTIC_RETURN_IF_ERROR(log_.store(*storage_, {end, end, true}, true));
@@ -82,16 +100,27 @@ Status EngineImpl::end_recovery(LogPosition end) {
   });
 }
 
+// What lies in spools, which then is not to be undone otherwise.
+Status EngineImpl::take_back_collected(LogPosition end, std::set<GenerationId>* collecting) {
+  for (const std::shared_ptr<Generation>& generation : all_generations()) {
+    const std::lock_guard lock(generation->writer);
+    Result<std::shared_ptr<const ListTable>> table = table_for_writing(*storage_, *generation);
+    if (!table || !(*table)->catalog.options.building) continue;
+    collecting->insert(generation->id());
+    if (!generation->spool) continue;
+    ++generation->times_taken_back;
+    PG_SEMANTIC_RETURN_IF_ERROR(generation->spool->take_back_after(end));
+    generation->spool_unsynced = true;
+  }
+  return Status::ok();
+}
+
 Status EngineImpl::undo(const LoggedChange& change) {
   if (change.kind == LoggedKind::kCreate) return drop(change.generation, 0);
   Result<std::shared_ptr<Generation>> found = find(change.generation);
   if (!found || change.kind == LoggedKind::kDrop || change.kind == LoggedKind::kFinish) return Status::ok();
   Status undone;
-  if (change.kind == LoggedKind::kDelete) {
-    // Nobody relies on a build that nobody asked to finish: it is made anew after a crash.
-    Result<ReadView> view = read_view(*storage_, **found);
-    if (view && view->table->catalog.options.building && !view->table->catalog.finishing) return Status::ok();
-  } else {
+  if (change.kind != LoggedKind::kDelete) {
     DecodedChange deletion;
     deletion.kind = ChangeKind::kDeleteRows;
     deletion.generation = change.generation;

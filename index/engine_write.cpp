@@ -192,8 +192,9 @@ Status collect_change(const Storage& storage, Generation* generation, const List
   rocksdb::WriteBatch batch;
   std::vector<RowId> rows = change.deleted;
   for (const DecodedRow& row : change.rows) rows.push_back(row.row);
-  PG_SEMANTIC_RETURN_IF_ERROR(
-      note_change(storage, &batch, change.position, generation->id(), kind_of(change.kind), rows));
+  // Which rows it replaces is not known before they are built.
+  const LoggedKind kind = change.kind == ChangeKind::kInsertRows ? LoggedKind::kReplace : kind_of(change.kind);
+  PG_SEMANTIC_RETURN_IF_ERROR(note_change(storage, &batch, change.position, generation->id(), kind, rows));
   if (dimensions == 0 && change.dimensions != 0) {
     Catalog catalog = table.catalog;
     catalog.options.dimensions = change.dimensions;
@@ -201,8 +202,9 @@ Status collect_change(const Storage& storage, Generation* generation, const List
   } else if (batch.Count() > 0) {
     PG_SEMANTIC_RETURN_IF_ERROR(storage.write(&batch));
   }
+  PG_SEMANTIC_RETURN_IF_ERROR(generation->spool->append(bytes, change.position));
   generation->spool_unsynced = true;
-  return generation->spool->append(bytes);
+  return Status::ok();
 }
 
 Status write_rows_now(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change,

@@ -36,7 +36,8 @@ class Generation {
   std::mutex writer;                 // held while a batch is made and written
 
   // Under `writer`:
-  std::unique_ptr<Spool> spool;           // of a generation that is being built; null: not opened
+  std::unique_ptr<Spool> spool;   // of a generation that is being built; null: not opened
+  uint64_t times_taken_back = 0;  // changes were taken back from the spool: a build that has read it begins anew
   std::optional<uint64_t> catch_up_from;  // it is built, but for what the spool holds from this byte on
   Unsplittable unsplittable;
   std::set<ListId> damaged;   // lists that upkeep could not read; check() tells of them

@@ -28,7 +28,7 @@ enum class LoggedKind : uint8_t {
   kDelete = 3,
   kDrop = 4,
   kFinish = 5,   // Engine::request_finish
-  kReplace = 6,  // an insert of rows of which some were there before
+  kReplace = 6,  // an insert of rows of which some were there before, or may have been
 };
 
 struct LoggedChange {

@@ -20,6 +20,8 @@ namespace pg_semantic::index {
 namespace {
 
 constexpr std::string_view kPrefix = "collected-";
+constexpr size_t kHeaderBytes = 16;             // length and position
+constexpr LogPosition kTakenBack = UINT64_MAX;  // where the position was
 
 // Removed at the next open, like other unfinished files.
 constexpr std::string_view kUnfinishedPrefix = "unfinished-collected-";
@@ -56,11 +58,12 @@ Spool::Mapping::~Mapping() {
 
 Status Spool::Mapping::for_each(size_t from, const std::function<Status(std::span<const std::byte>)>& visit) const {
   while (from < size_) {
-    if (size_ - from < sizeof(uint64_t)) return corrupt("The collected changes are cut off.");
+    if (size_ - from < kHeaderBytes) return corrupt("The collected changes are cut off.");
     const auto length = load<uint64_t>(data_ + from);
-    from += sizeof(uint64_t);
+    const auto position = load<LogPosition>(data_ + from + sizeof length);
+    from += kHeaderBytes;
     if (length > size_ - from) return corrupt("The collected changes are cut off.");
-    PG_SEMANTIC_RETURN_IF_ERROR(visit({data_ + from, length}));
+    if (position != kTakenBack) PG_SEMANTIC_RETURN_IF_ERROR(visit({data_ + from, length}));
     from += length;
   }
   return Status::ok();
@@ -87,23 +90,62 @@ Status Spool::cut_off_incomplete_end() {
   if (::fstat(descriptor_, &file) != 0) return failed("look at");
   const auto end = static_cast<uint64_t>(file.st_size);
   uint64_t whole = 0;
-  while (end - whole >= sizeof(uint64_t)) {
-    uint64_t length = 0;
-    if (::pread(descriptor_, &length, sizeof length, static_cast<off_t>(whole)) != sizeof length) return failed("read");
-    if (length > end - whole - sizeof length) break;
-    whole += sizeof length + length;
+  while (end - whole >= kHeaderBytes) {
+    Result<Header> header = header_at(whole);
+    if (!header) return header.status();
+    if (header->length > end - whole - kHeaderBytes) break;
+    whole += kHeaderBytes + header->length;
   }
-  if (whole != end && ::ftruncate(descriptor_, static_cast<off_t>(whole)) != 0) return failed("truncate");
-  size_ = whole;
+  size_ = end;
+  return cut_off(whole);
+}
+
+Result<Spool::Header> Spool::header_at(uint64_t offset) const {
+  Header header{};
+  static_assert(sizeof header == kHeaderBytes);
+  if (::pread(descriptor_, &header, sizeof header, static_cast<off_t>(offset)) != sizeof header) return failed("read");
+  return header;
+}
+
+Status Spool::cut_off(uint64_t size) {
+  if (size != size_ && ::ftruncate(descriptor_, static_cast<off_t>(size)) != 0) return failed("truncate");
+  size_ = size;
   return Status::ok();
 }
 
-Status Spool::append(std::span<const std::byte> change) {
-  uint64_t length = change.size();
-  std::array<iovec, 2> parts = {iovec{&length, sizeof length},
+Status Spool::take_back_after(LogPosition position) {
+  for (uint64_t at = 0; at < size_;) {
+    Result<Header> header = header_at(at);
+    if (!header) return header.status();
+    if (header->position > position && header->position != kTakenBack &&
+        ::pwrite(descriptor_, &kTakenBack, sizeof kTakenBack, static_cast<off_t>(at + sizeof header->length)) !=
+            sizeof kTakenBack)
+      return failed("write");
+    at += kHeaderBytes + header->length;
+  }
+  return Status::ok();
+}
+
+Status Spool::cut_off_unknown(const std::function<Result<bool>(LogPosition)>& is_known) {
+  for (uint64_t at = 0; at < size_;) {
+    Result<Header> header = header_at(at);
+    if (!header) return header.status();
+    if (header->position != 0 && header->position != kTakenBack) {
+      Result<bool> known = is_known(header->position);
+      if (!known) return known.status();
+      if (!*known) return cut_off(at);
+    }
+    at += kHeaderBytes + header->length;
+  }
+  return Status::ok();
+}
+
+Status Spool::append(std::span<const std::byte> change, LogPosition position) {
+  Header header = {change.size(), position};
+  std::array<iovec, 2> parts = {iovec{&header, sizeof header},
                                 iovec{const_cast<std::byte*>(change.data()), change.size()}};
   size_t written = 0;
-  const size_t total = sizeof length + change.size();
+  const size_t total = sizeof header + change.size();
   while (written < total) {
     std::array<iovec, 2> left = parts;
     size_t skip = written;

@@ -31,7 +31,7 @@ class Spool {
     Mapping(const Mapping&) = delete;
     Mapping& operator=(const Mapping&) = delete;
 
-    // Calls visit(change) for each; a Status that is not ok ends it.
+    // Calls visit(change) for each that was not taken back; a Status that is not ok ends it.
     Status for_each(size_t from, const std::function<Status(std::span<const std::byte>)>& visit) const;
     [[nodiscard]] const std::byte* data() const { return data_; }
     [[nodiscard]] size_t size() const { return size_; }
@@ -47,8 +47,12 @@ class Spool {
   Spool(const Spool&) = delete;
   Spool& operator=(const Spool&) = delete;
 
-  // kDiskFull, kIoError: nothing was added.
-  Status append(std::span<const std::byte> change);
+  // `position`: in the log; 0: not logged.  kDiskFull, kIoError: nothing was added.
+  Status append(std::span<const std::byte> change, LogPosition position = 0);
+  // Takes changes beyond a position back, which the log has lost.
+  Status take_back_after(LogPosition position);
+  // Cuts off what comes from the first logged change on that `is_known` denies.
+  Status cut_off_unknown(const std::function<Result<bool>(LogPosition)>& is_known);
   [[nodiscard]] size_t size() const { return size_; }
   [[nodiscard]] Result<std::unique_ptr<Mapping>> map() const;
 
@@ -62,6 +66,12 @@ class Spool {
 
  private:
   Spool(std::string path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}
+  struct Header {
+    uint64_t length;
+    LogPosition position;
+  };
+  [[nodiscard]] Result<Header> header_at(uint64_t offset) const;
+  Status cut_off(uint64_t size);
   Status cut_off_incomplete_end();
   [[nodiscard]] Status failed(const char* what) const;
 

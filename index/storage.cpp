@@ -4,6 +4,7 @@
 #include <rocksdb/cache.h>
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/checkpoint.h>
@@ -87,6 +88,16 @@ rocksdb::DBOptions database_options(const EngineOptions& options, uint64_t memor
   return result;
 }
 
+class FailureListener : public rocksdb::EventListener {
+ public:
+  explicit FailureListener(std::shared_ptr<std::atomic<bool>> has_failed) : has_failed_(std::move(has_failed)) {}
+  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status*) override { *has_failed_ = true; }
+  void OnErrorRecoveryCompleted(rocksdb::Status) override { *has_failed_ = false; }
+
+ private:
+  std::shared_ptr<std::atomic<bool>> has_failed_;
+};
+
 // Creates the shared threads under the caller's signal mask, which they keep.
 void start_background_threads(const EngineOptions& options, rocksdb::Env* env) {
   const int threads = static_cast<int>(std::clamp<uint32_t>(options.threads, 1, 16));
@@ -168,6 +179,7 @@ Result<std::unique_ptr<Storage>> Storage::open(const EngineOptions& options, roc
   rocksdb::DB* db = nullptr;
   rocksdb::DBOptions database = database_options(options, memory_bytes, storage->cache_);
   database.env = env;
+  database.listeners.push_back(std::make_shared<FailureListener>(storage->has_failed_));
   const rocksdb::Status opened = rocksdb::DB::Open(database, options.path, families, &handles, &db);
   if (!opened.ok()) {
     if (opened.IsInvalidArgument() && has_other_families(options.path))
@@ -186,6 +198,12 @@ Storage::~Storage() {
     if (handle != nullptr) db_->DestroyColumnFamilyHandle(handle).PermitUncheckedError();
   }
   db_->Close().PermitUncheckedError();
+}
+
+Status Storage::may_flush() const {
+  if (!*has_failed_) return Status::ok();
+  return {StatusCode::kIoError, "could not write semantic index",
+          "Writing failed before; the directory must be opened again."};
 }
 
 Status Storage::write(rocksdb::WriteBatch* batch) const {
@@ -274,6 +292,7 @@ Status Storage::sync_directory(const std::string& directory) const {
 }
 
 Status Storage::copy_to(const std::string& directory) const {
+  PG_SEMANTIC_RETURN_IF_ERROR(may_flush());
   rocksdb::Checkpoint* made = nullptr;
   PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(rocksdb::Checkpoint::Create(db_.get(), &made)));
   const std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
@@ -303,7 +322,9 @@ Status Storage::ingest(const std::vector<SortedFiles>& files) const {
     argument.options.move_files = true;
     arguments.push_back(std::move(argument));
   }
-  return arguments.empty() ? Status::ok() : from_rocksdb(db_->IngestExternalFiles(arguments));
+  if (arguments.empty()) return Status::ok();
+  PG_SEMANTIC_RETURN_IF_ERROR(may_flush());
+  return from_rocksdb(db_->IngestExternalFiles(arguments));
 }
 
 bool Storage::has_contents(GenerationId generation, std::span<const Family> families) const {
@@ -332,7 +353,7 @@ void Storage::compact(GenerationId generation, std::atomic<bool>* cancelled) con
   options.exclusive_manual_compaction = false;
   options.canceled = cancelled;
   for (const Family which : {Family::kVectors, Family::kCodes, Family::kRows, Family::kLists, Family::kCounts}) {
-    if (cancelled->load()) return;
+    if (cancelled->load() || !may_flush().is_ok()) return;
     // A hint: what is not given back now is given back by a later compaction.
     db_->CompactRange(options, family(which), &first, &end).PermitUncheckedError();
   }

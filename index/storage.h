@@ -106,9 +106,13 @@ class Storage {
 
  private:
   Storage() = default;
+  // Refuses what would flush after RocksDB has failed to write: flushing what failed before is an assertion of
+  // RocksDB, which ends the process.
+  [[nodiscard]] Status may_flush() const;
 
   std::string directory_;
   std::shared_ptr<rocksdb::Cache> cache_;
+  std::shared_ptr<std::atomic<bool>> has_failed_ = std::make_shared<std::atomic<bool>>(false);
   mutable PinBudget code_pin_budget_, vector_pin_budget_;
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};  // owned by db_, closed in the destructor
