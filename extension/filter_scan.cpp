@@ -129,7 +129,8 @@ uint32 score_rows(FilterScanState* state, FoundRow* rows, uint32 count) {
   auto* asked = static_cast<index::RowId*>(palloc(count * sizeof(index::RowId)));
   auto* hits = static_cast<index::SearchHit*>(palloc(count * sizeof(index::SearchHit)));
   for (uint32 i = 0; i < count; ++i) asked[i] = rows[i].indexed;
-  const uint64 answered = score_index_rows(state->metapage.generation, state->query.vector, asked, count, hits);
+  const uint64 answered =
+      score_index_rows(state->index, state->metapage.generation, state->query.vector, asked, count, hits);
   uint64 next = 0;
   uint32 missing = 0;
   for (uint32 i = 0; i < count; ++i) {

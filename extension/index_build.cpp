@@ -20,6 +20,7 @@ constexpr size_t kBuildBatchRows = 2048;
 
 struct BuildState {
   IndexMetapage metapage;
+  Durability durability;
   MemoryContext row_context;    // reset after every row
   std::vector<IndexRow>* rows;  // used again and again: faults for memory given back cost more than all else
   size_t row_count;             // in use
@@ -32,6 +33,7 @@ void send_collected(BuildState* build) {
   send_rows({.generation = build->metapage.generation,
              .fingerprint = build->metapage.fingerprint,
              .dimensions = build->metapage.dimensions,
+             .durability = build->durability,
              .threads = choose_build_threads()},
             std::span(*build->rows).first(build->row_count));
   build->sent += static_cast<int64>(build->row_count);
@@ -78,6 +80,7 @@ IndexBuildResult* build_index(Relation heap, Relation index, IndexInfo* info) {
   const LoadedModel* model = nullptr;
   BuildState build = {};
   build.metapage = describe_index(index, &model);
+  build.durability = durability_of(index);
   build.metapage.generation = create_built_generation(index, build.metapage);
   build.dimensions = build.metapage.dimensions;
   build.row_context = AllocSetContextCreate(CurrentMemoryContext, "pg_semantic build row", ALLOCSET_DEFAULT_SIZES);
@@ -89,9 +92,9 @@ IndexBuildResult* build_index(Relation heap, Relation index, IndexInfo* info) {
   const double heap_tuples = scan_heap(heap, index, info, &build);
   MemoryContextDelete(build.row_context);
 
-  // The rows were durable in no order; the index is, before the metapage names it.
+  // The lists are on the disk when it returns, before the metapage names them.
   finish_index_build(build.metapage.generation);
-  sync_index_changes();
+  if (build.durability == Durability::kLogged) log_finished_build(build.metapage.generation);
   write_metapage(index, MAIN_FORKNUM, build.metapage);
 
   auto* result = static_cast<IndexBuildResult*>(palloc(sizeof(IndexBuildResult)));

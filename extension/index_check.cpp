@@ -6,11 +6,11 @@
 // visible.  VACUUM is kept out by the lock; reads and writes go on.
 #include "extension/server.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "extension/function_support.h"
 #include "extension/index_client.h"
+#include "extension/index_entries.h"
 #include "extension/index_functions.h"
 #include "extension/index_metapage.h"
 #include "extension/index_rows.h"
@@ -19,14 +19,10 @@
 namespace pg_semantic {
 namespace {
 
-constexpr uint32 kRowsPerPage = 4096;
-
 struct CheckState {
   ReturnSetInfo* rows;
   IndexMetapage metapage;
-  index::ListedRow* listed;  // ascending by row
-  bool* matched;
-  size_t count;
+  IndexEntries entries;
   MemoryContext row_context;
 };
 
@@ -52,41 +48,18 @@ void put_storage_problems(CheckState* check) {
   }
 }
 
-void list_rows(CheckState* check) {
-  size_t capacity = kRowsPerPage;
-  check->listed = static_cast<index::ListedRow*>(palloc(capacity * sizeof(index::ListedRow)));
-  index::RowId after = 0;
-  uint32 count = 0;
-  do {
-    if (check->count + kRowsPerPage > capacity) {
-      capacity *= 2;
-      check->listed = static_cast<index::ListedRow*>(repalloc_huge(check->listed, capacity * sizeof(index::ListedRow)));
-    }
-    count = list_index_rows(check->metapage.generation, after, check->listed + check->count, kRowsPerPage);
-    check->count += count;
-    if (count > 0) after = check->listed[check->count - 1].row;
-  } while (count == kRowsPerPage);
-  check->matched = static_cast<bool*>(MemoryContextAllocExtended(
-      CurrentMemoryContext, std::max<size_t>(check->count, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
-}
-
 void check_visible_row(Relation index, ItemPointer tid, Datum* values, bool* is_null, bool alive, void* argument) {
   auto* check = static_cast<CheckState*>(argument);
   CHECK_FOR_INTERRUPTS();
   const index::RowId row = row_id(tid);
-  const index::ListedRow* begin = check->listed;
-  const index::ListedRow* end = begin + check->count;
-  const index::ListedRow* found = std::lower_bound(
-      begin, end, row, [](const index::ListedRow& listed, index::RowId wanted) { return listed.row < wanted; });
-  if (found == end || found->row != row) {
+  const index::ListedRow* found = match_entry(&check->entries, row);
+  if (found == nullptr) {
     put_problem(check->rows, "row is missing from the index", &row);
     return;
   }
-  check->matched[found - begin] = true;
   MemoryContext before = MemoryContextSwitchTo(check->row_context);
   const IndexedContent content = read_content(index, check->metapage, values[0], is_null[0], 0);
-  const bool null_agrees = (content.kind == index::RowKind::kNull) == (found->kind == index::RowKind::kNull);
-  const bool same = null_agrees && (content.kind == index::RowKind::kNull || content.hash == found->hash);
+  const bool same = agrees(*found, content);
   MemoryContextSwitchTo(before);
   MemoryContextReset(check->row_context);
   if (!same) put_problem(check->rows, "index entry was made from other content than the row's", &row);
@@ -126,13 +99,14 @@ const char* problem_of_unmet(Relation heap, Snapshot snapshot, BlockNumber block
 
 void check_unmet_entries(CheckState* check, Relation heap, Snapshot snapshot) {
   const BlockNumber blocks = RelationGetNumberOfBlocks(heap);
-  for (size_t i = 0; i < check->count; ++i) {
-    if (check->matched[i]) continue;
+  for (size_t i = 0; i < check->entries.count; ++i) {
+    if (check->entries.matched[i]) continue;
     CHECK_FOR_INTERRUPTS();
     ItemPointerData tid;
-    set_item_pointer(&tid, check->listed[i].row);
+    const index::RowId row = check->entries.rows[i].row;
+    set_item_pointer(&tid, row);
     const char* problem = problem_of_unmet(heap, snapshot, blocks, &tid);
-    if (problem != nullptr) put_problem(check->rows, problem, &check->listed[i].row);
+    if (problem != nullptr) put_problem(check->rows, problem, &row);
   }
 }
 
@@ -143,16 +117,15 @@ void check_index(CheckState* check, Relation heap, Relation index) {
     put_problem(check->rows, "the index worker's store has no data of this index", nullptr);
     return;
   }
+  if (check->metapage.generation != 0 && statistics.behind != 0) {
+    put_problem(check->rows, "the index is behind its table", nullptr);
+  }
   if (check->metapage.generation != 0) {
     send_pending_rows(check->metapage.generation);
     put_storage_problems(check);
   }
   Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-  if (check->metapage.generation != 0) {
-    list_rows(check);
-  } else {
-    check->listed = nullptr;
-  }
+  if (check->metapage.generation != 0) check->entries = list_index_entries(check->metapage.generation);
   check->row_context = AllocSetContextCreate(CurrentMemoryContext, "pg_semantic check row", ALLOCSET_DEFAULT_SIZES);
   check_visible_rows(check, heap, index, snapshot);
   check_unmet_entries(check, heap, snapshot);
@@ -168,8 +141,9 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_check) {
   require_index_worker();
   const Oid index_oid = PG_GETARG_OID(0);
   const Oid table_oid = IndexGetRelation(index_oid, true);
-  // The table first, as everybody locks them.
-  Relation heap = OidIsValid(table_oid) ? try_relation_open(table_oid, ShareUpdateExclusiveLock) : nullptr;
+  // The table first, as everybody locks them.  A standby allows no lock that would keep replayed removals out.
+  const LOCKMODE lock = RecoveryInProgress() ? AccessShareLock : ShareUpdateExclusiveLock;
+  Relation heap = OidIsValid(table_oid) ? try_relation_open(table_oid, lock) : nullptr;
   Relation index = open_semantic_index(index_oid, AccessShareLock);
   if (heap == nullptr || table_oid != index->rd_index->indrelid) {
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
@@ -184,6 +158,6 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_check) {
   check.rows = rows;
   check_index(&check, heap, index);
   relation_close(index, AccessShareLock);
-  relation_close(heap, ShareUpdateExclusiveLock);
+  relation_close(heap, lock);
   PG_RETURN_VOID();
 }

@@ -4,10 +4,16 @@
 // are palloc'd, the slot is given back by a PG_TRY block or at process exit.
 #include "extension/index_client.h"
 
+extern "C" {
+#include "access/xlogrecovery.h"
+#include "postmaster/startup.h"
+}
+
 #include <algorithm>
 #include <cstring>
 
 #include "extension/guard.h"
+#include "extension/index_repair.h"
 #include "extension/index_shared_memory.h"
 #include "extension/settings.h"
 
@@ -16,6 +22,8 @@ namespace {
 
 constexpr int kWorkerStartMilliseconds = 30000;
 constexpr int kAttempts = 5;
+constexpr int kRepairs = 2;
+constexpr long kNapMilliseconds = 10;
 constexpr long kPollMilliseconds = 100;
 constexpr int kWaitMilliseconds = 10;
 constexpr int kWaitsBetweenLooks = 20;
@@ -35,6 +43,15 @@ struct Reply {
   char* data;  // after the ReplyHeader; palloc'd
   size_t length;
 };
+
+// What a wait looks at.  Replay has interrupts of its own.
+void check_for_interrupts() {
+  if (AmStartupProcess()) {
+    HandleStartupProcInterrupts();
+  } else {
+    CHECK_FOR_INTERRUPTS();
+  }
+}
 
 // A reply whose sizes do not fit what was asked.
 [[noreturn]] void refuse_reply() {
@@ -65,6 +82,7 @@ void wait_for_worker() {
   ConditionVariablePrepareToSleep(&shared->worker_ready);
   while (shared->worker_number.load() < 0) {
     ConditionVariableTimedSleep(&shared->worker_ready, kPollMilliseconds, PG_WAIT_EXTENSION);
+    check_for_interrupts();
     waited += kPollMilliseconds;
     if (waited >= kWorkerStartMilliseconds) {
       ConditionVariableCancelSleep();
@@ -131,7 +149,7 @@ bool wait_for_reply(RequestSlot* slot, bool cancellable, bool show_progress) {
     pgstat_report_wait_start(PG_WAIT_EXTENSION);
     wait_while(slot->state, state, kWaitMilliseconds);
     pgstat_report_wait_end();
-    if (cancellable) CHECK_FOR_INTERRUPTS();
+    if (cancellable || AmStartupProcess()) check_for_interrupts();
     if (waits % kWaitsBetweenLooks == 0 && !PostmasterIsAlive()) proc_exit(1);  // as WL_EXIT_ON_PM_DEATH does
   }
 }
@@ -252,6 +270,48 @@ Reply request(RequestKind kind, const Message& message, bool cancellable, bool s
   return reply;
 }
 
+// The same for replay, which goes on whatever the answer.
+StatusCode status_of(RequestKind kind, const Message& message) {
+  StatusCode status = StatusCode::kOk;
+  exchange(kind, message, false, false, &status);
+  return status;
+}
+
+void nap() {
+  WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kNapMilliseconds, PG_WAIT_EXTENSION);
+  ResetLatch(MyLatch);
+  CHECK_FOR_INTERRUPTS();
+}
+
+// The worker has the store open, knows all that replay could not do, and on a standby the tables are as the store is:
+// it may have been ahead of where replay began.
+void await_usable_store() {
+  await_index_worker();
+  IndexSharedMemory* shared = index_shared_memory();
+  while (shared->replay_failed.load() != 0) nap();
+  if (!RecoveryInProgress()) return;
+  while (GetXLogReplayRecPtr(nullptr) < shared->store_position.load() && RecoveryInProgress()) nap();
+}
+
+// What a reader asks of an index.
+Reply ask(Relation index, RequestKind kind, const Message& message) {
+  for (int repairs = 0;;) {
+    await_usable_store();
+    StatusCode status = StatusCode::kOk;
+    const Reply reply = exchange(kind, message, true, false, &status);
+    if (status == StatusCode::kOk) return reply;
+    if (status == StatusCode::kNotReady) {
+      nap();
+    } else if (needs_repair(status) && repairs < kRepairs) {
+      repair_index(index, status == StatusCode::kCorrupt);
+      ++repairs;
+    } else {
+      CHECK_FOR_INTERRUPTS();
+      raise_reply_error(status, reply.data, reply.length);
+    }
+  }
+}
+
 template <typename T>
 T read_reply(const Reply& reply) {
   T value;
@@ -263,11 +323,6 @@ T read_reply(const Reply& reply) {
 }  // namespace
 
 void require_index_worker() {
-  if (RecoveryInProgress()) {
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("semantic indexes cannot be used during recovery"),
-                    errdetail("The index is kept by a worker that runs on the primary only."),
-                    errhint("Send the query to the primary, or SET enable_indexscan = off.")));
-  }
   if (index_shared_memory() == nullptr) {
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                     errmsg("semantic indexes need pg_semantic to be preloaded"),
@@ -276,20 +331,50 @@ void require_index_worker() {
   }
 }
 
-void apply_index_change(std::span<const std::byte> change, bool sync) {
-  // No row may be in the index whose heap tuple a crash could still take back:
-  // its TID could come to name another row.
-  if (!XLogRecPtrIsInvalid(XactLastRecEnd)) XLogFlush(XactLastRecEnd);
-  const ApplyHeader header = {sync && enableFsync ? 1u : 0u, 0};
-  pfree(request(RequestKind::kApply, {&header, sizeof(header), change.data(), change.size()}, false).data -
-        sizeof(ReplyHeader));
+void await_index_worker() {
+  require_index_worker();
+  wait_for_worker();
+}
+
+void apply_index_change(std::span<const std::byte> change, XLogRecPtr position) {
+  const ApplyHeader header = {position, 0, 0};
+  const Message message = {&header, sizeof(header), change.data(), change.size()};
+  StatusCode status = StatusCode::kOk;
+  const Reply reply = exchange(RequestKind::kApply, message, false, false, &status);
+  // Data that was lost is made anew from the table, with these rows, before it is searched.
+  if (status != StatusCode::kOk && status != StatusCode::kNotFound) {
+    CHECK_FOR_INTERRUPTS();
+    raise_reply_error(status, reply.data, reply.length);
+  }
+  pfree(reply.data - sizeof(ReplyHeader));
 }
 
 void sync_index_changes() {
   if (enableFsync) request(RequestKind::kSync, {nullptr, 0, nullptr, 0}, false);
 }
 
-ScanHits search_index(index::GenerationId generation, std::span<const float> query, uint32_t k, uint32_t recall_rows) {
+StatusCode replay_index_change(std::span<const std::byte> change, XLogRecPtr position) {
+  const ApplyHeader header = {position, 1, 0};
+  return status_of(RequestKind::kApply, {&header, sizeof(header), change.data(), change.size()});
+}
+
+StatusCode request_index_finish(index::GenerationId generation, XLogRecPtr position) {
+  const RequestFinishHeader header = {generation, position};
+  return status_of(RequestKind::kRequestFinish, {&header, sizeof(header), nullptr, 0});
+}
+
+StatusCode end_index_recovery(XLogRecPtr end) {
+  const EndRecoveryHeader header = {end};
+  return status_of(RequestKind::kEndRecovery, {&header, sizeof(header), nullptr, 0});
+}
+
+void declare_index_repaired(index::GenerationId generation) {
+  const GenerationHeader header = {generation};
+  request(RequestKind::kDeclareRepaired, {&header, sizeof(header), nullptr, 0}, false);
+}
+
+ScanHits search_index(Relation index, index::GenerationId generation, std::span<const float> query, uint32_t k,
+                      uint32_t recall_rows) {
   const SearchHeader header = {generation,
                                static_cast<uint32_t>(query.size()),
                                k,
@@ -297,7 +382,7 @@ ScanHits search_index(index::GenerationId generation, std::span<const float> que
                                recall_rows,
                                static_cast<uint32_t>(settings.max_candidates),
                                0};
-  const Reply reply = request(RequestKind::kSearch, {&header, sizeof(header), query.data(), query.size_bytes()}, true);
+  const Reply reply = ask(index, RequestKind::kSearch, {&header, sizeof(header), query.data(), query.size_bytes()});
   const auto found = read_reply<SearchReply>(reply);
   const size_t bytes = static_cast<size_t>(found.hits) * sizeof(index::SearchHit);
   if (reply.length != sizeof(found) + bytes) {
@@ -308,8 +393,8 @@ ScanHits search_index(index::GenerationId generation, std::span<const float> que
   return {reinterpret_cast<index::SearchHit*>(reply.data + sizeof(found)), found.hits, found.exhausted != 0};
 }
 
-uint64_t score_index_rows(index::GenerationId generation, std::span<const float> query, const index::RowId* rows,
-                          uint64_t count, index::SearchHit* hits) {
+uint64_t score_index_rows(Relation index, index::GenerationId generation, std::span<const float> query,
+                          const index::RowId* rows, uint64_t count, index::SearchHit* hits) {
   uint64_t found = 0;
   for (uint64_t first = 0; first < count; first += kRowsAtOnce) {
     const auto asked = static_cast<uint32_t>(std::min<uint64_t>(kRowsAtOnce, count - first));
@@ -318,7 +403,7 @@ uint64_t score_index_rows(index::GenerationId generation, std::span<const float>
     auto* body = static_cast<char*>(palloc(body_length));
     memcpy(body, query.data(), query.size_bytes());
     memcpy(body + query.size_bytes(), rows + first, asked * sizeof(index::RowId));
-    const Reply reply = request(RequestKind::kScoreRows, {&header, sizeof(header), body, body_length}, true);
+    const Reply reply = ask(index, RequestKind::kScoreRows, {&header, sizeof(header), body, body_length});
     const size_t answered = reply.length / sizeof(index::SearchHit);
     if (answered > asked || reply.length % sizeof(index::SearchHit) != 0) refuse_reply();
     memcpy(static_cast<void*>(hits + found), reply.data, reply.length);
@@ -344,9 +429,9 @@ void finish_index_build(index::GenerationId generation) {
   request(RequestKind::kFinishBuild, {&header, sizeof(header), nullptr, 0}, true, true);
 }
 
-StatisticsReply index_statistics(index::GenerationId generation) {
+StatisticsReply index_statistics(Relation index, index::GenerationId generation) {
   const GenerationHeader header = {generation};
-  return read_reply<StatisticsReply>(request(RequestKind::kStatistics, {&header, sizeof(header), nullptr, 0}, true));
+  return read_reply<StatisticsReply>(ask(index, RequestKind::kStatistics, {&header, sizeof(header), nullptr, 0}));
 }
 
 bool find_index_statistics(index::GenerationId generation, StatisticsReply* statistics) {
@@ -359,9 +444,9 @@ bool find_index_statistics(index::GenerationId generation, StatisticsReply* stat
   return true;
 }
 
-float measure_index_recall(index::GenerationId generation, uint32_t k, uint32_t samples) {
+float measure_index_recall(Relation index, index::GenerationId generation, uint32_t k, uint32_t samples) {
   const MeasureRecallHeader header = {generation, k, samples, static_cast<float>(settings.recall), 0};
-  return read_reply<float>(request(RequestKind::kMeasureRecall, {&header, sizeof(header), nullptr, 0}, true));
+  return read_reply<float>(ask(index, RequestKind::kMeasureRecall, {&header, sizeof(header), nullptr, 0}));
 }
 
 const index::GenerationId* list_index_generations(Oid database, Oid index, uint32_t* count) {
@@ -369,6 +454,12 @@ const index::GenerationId* list_index_generations(Oid database, Oid index, uint3
   const Reply reply = request(RequestKind::kListGenerations, {&header, sizeof(header), nullptr, 0}, true);
   *count = static_cast<uint32_t>(reply.length / sizeof(index::GenerationId));
   return reinterpret_cast<const index::GenerationId*>(reply.data);
+}
+
+const GenerationOwner* list_generation_owners(uint32_t* count) {
+  const Reply reply = request(RequestKind::kListOwners, {nullptr, 0, nullptr, 0}, true);
+  *count = static_cast<uint32_t>(reply.length / sizeof(GenerationOwner));
+  return reinterpret_cast<const GenerationOwner*>(reply.data);
 }
 
 char* check_index_storage(index::GenerationId generation) {

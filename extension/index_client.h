@@ -4,6 +4,10 @@
 // be reached or refuses; waits can be cancelled unless said otherwise.  A request
 // that a dying worker left unanswered is sent again to the next one: every
 // request is idempotent.
+//
+// Those that read an index and are given its Relation repair it first when it is behind its table or its
+// data is lost (index_repair.h), and wait while it is being built.  On a standby they wait until replay is where the
+// store is.
 #ifndef PG_SEMANTIC_EXTENSION_INDEX_CLIENT_H
 #define PG_SEMANTIC_EXTENSION_INDEX_CLIENT_H
 
@@ -19,10 +23,20 @@ namespace pg_semantic {
 // ERROR 55000 with a HINT when the library was not preloaded.
 void require_index_worker();
 
-// Applies a change (index::encode_…).  Not cancelled half way: when this
-// returns or raises, the change is applied or will never be.
-void apply_index_change(std::span<const std::byte> change, bool sync);
+// Waits until the worker is there: ERROR 55000 after half a minute.
+void await_index_worker();
+
+// Applies a change (index::encode_…) that is logged at `position` (0: is not logged).  Not cancelled half way: when
+// this returns or raises, the change is applied or will never be.  Changes are made by make_index_change()
+// (index_log.h).
+void apply_index_change(std::span<const std::byte> change, XLogRecPtr position);
 void sync_index_changes();
+
+// What the startup process asks for in replay: refusals are returned, and only a worker that cannot be
+// reached is an ERROR.
+StatusCode replay_index_change(std::span<const std::byte> change, XLogRecPtr position);
+StatusCode request_index_finish(index::GenerationId generation, XLogRecPtr position);
+StatusCode end_index_recovery(XLogRecPtr end);
 
 // One search's rows, allocated in the current memory context.
 struct ScanHits {
@@ -31,12 +45,13 @@ struct ScanHits {
   bool exhausted;
 };
 // semantic.recall of the first `recall_rows`.
-ScanHits search_index(index::GenerationId generation, std::span<const float> query, uint32_t k, uint32_t recall_rows);
+ScanHits search_index(Relation index, index::GenerationId generation, std::span<const float> query, uint32_t k,
+                      uint32_t recall_rows);
 
 // Distance, kind and hash of `count` rows in strictly ascending order into `hits` (room for `count`), in their order.
 // Rows that the generation does not hold are left out; returns how many are there.
-uint64_t score_index_rows(index::GenerationId generation, std::span<const float> query, const index::RowId* rows,
-                          uint64_t count, index::SearchHit* hits);
+uint64_t score_index_rows(Relation index, index::GenerationId generation, std::span<const float> query,
+                          const index::RowId* rows, uint64_t count, index::SearchHit* hits);
 
 // Rows after `after` in ascending order into `rows` (room for `limit`); returns how many.
 uint32_t list_index_rows(index::GenerationId generation, index::RowId after, index::ListedRow* rows, uint32_t limit);
@@ -44,13 +59,18 @@ uint32_t list_index_rows(index::GenerationId generation, index::RowId after, ind
 // Reports the phases as CREATE INDEX progress while it waits.  The worker builds within maintenance_work_mem.
 void finish_index_build(index::GenerationId generation);
 
-StatisticsReply index_statistics(index::GenerationId generation);
+StatisticsReply index_statistics(Relation index, index::GenerationId generation);
 // False: the worker's store has no such generation (its directory was lost).
 bool find_index_statistics(index::GenerationId generation, StatisticsReply* statistics);
-float measure_index_recall(index::GenerationId generation, uint32_t k, uint32_t samples);
+// The generation holds what its table holds.
+void declare_index_repaired(index::GenerationId generation);
+float measure_index_recall(Relation index, index::GenerationId generation, uint32_t k, uint32_t samples);
 
 // Generations that exist for an index of a database; palloc'd.
 const index::GenerationId* list_index_generations(Oid database, Oid index, uint32_t* count);
+
+// All generations of the store; palloc'd.
+const GenerationOwner* list_generation_owners(uint32_t* count);
 
 // The problems found, one a line; palloc'd.
 char* check_index_storage(index::GenerationId generation);

@@ -58,7 +58,7 @@ void estimate_cost(PlannerInfo* root, IndexPath* path, double loop_count, Cost* 
   *selectivity = 1;
   *correlation = 0;
   *pages = 1;
-  if (path->indexorderbys == NIL || index_shared_memory() == nullptr || RecoveryInProgress()) {
+  if (path->indexorderbys == NIL || index_shared_memory() == nullptr) {
     refuse(startup_cost, total_cost);
     return;
   }

@@ -53,7 +53,6 @@ const char* codec_name(uint8 codec) {
 const char* obstacle(Relation index, const IndexMetapage& metapage) {
   if (metapage.magic != kMetapageMagic || metapage.version != kMetapageVersion) return "damaged";
   if (metapage.database_oid != MyDatabaseId) return "copied from another database";
-  if (RecoveryInProgress()) return "in recovery";
   if (index_shared_memory() == nullptr) return "not preloaded";
   return nullptr;
 }
@@ -104,7 +103,10 @@ void put_statistics(ReturnSetInfo* rows, Relation index) {
     values[8] = Int64GetDatum(static_cast<int64>(found.memory_bytes));
     values[10] = Int64GetDatum(static_cast<int64>(found.disk_reads));
     values[11] = Int64GetDatum(static_cast<int64>(found.disk_read_bytes));
-    state = found.building != 0 ? "building" : index->rd_index->indisvalid ? "ready" : "invalid";
+    state = found.building != 0           ? "building"
+            : found.behind != 0           ? "behind"
+            : index->rd_index->indisvalid ? "ready"
+                                          : "invalid";
   } else if (hindrance == nullptr) {
     values[4] = values[5] = Int64GetDatum(0);
     values[6] = Int32GetDatum(0);
@@ -280,7 +282,7 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_recall) {
   float recall = get_float4_nan();
   if (metapage.generation != 0) {
     send_pending_rows(metapage.generation);
-    recall = measure_index_recall(metapage.generation, static_cast<uint32_t>(k), static_cast<uint32_t>(samples));
+    recall = measure_index_recall(index, metapage.generation, static_cast<uint32_t>(k), static_cast<uint32_t>(samples));
   }
   relation_close(index, AccessShareLock);
   if (recall != recall) PG_RETURN_NULL();

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "extension/index_options.h"
+#include "extension/index_repair.h"
 #include "extension/models.h"
 
 namespace pg_semantic {
@@ -40,10 +41,8 @@ const IndexMetapage* read_metapage(Relation index) {
                     errhint("REINDEX INDEX %s.", RelationGetRelationName(index))));
   }
   if (metapage.database_oid != MyDatabaseId) {
-    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("index \"%s\" belongs to another database", RelationGetRelationName(index)),
-                    errdetail("It was copied with its database from the one with OID %u.", metapage.database_oid),
-                    errhint("REINDEX INDEX %s.", RelationGetRelationName(index))));
+    make_copied_index_its_own(index);
+    return read_metapage(index);
   }
   // Generation 0 is about to change; everything else stays until the next build.
   if (metapage.generation == 0) {

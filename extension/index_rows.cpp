@@ -71,7 +71,7 @@ void send_batch(const RowTarget& target, const LoadedModel* model, std::span<con
     changes.push_back(change);
   }
   const std::vector<std::byte> bytes = index::encode_insert(target.generation, changes);
-  call_server([&] { apply_index_change(bytes, false); });
+  call_server([&] { make_index_change(LogRecord::kInsert, bytes, target.durability); });
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "extension/index_log.h"
 #include "extension/index_metapage.h"
 #include "index/engine.h"
 
@@ -56,7 +57,8 @@ struct RowTarget {
   index::GenerationId generation;
   const char* fingerprint;  // of the model; "": no text comes
   uint32 dimensions;        // leading ones of an embedding that are kept
-  int threads = 0;          // that embed; 0: as many as any call may use
+  Durability durability;
+  int threads = 0;  // that embed; 0: as many as any call may use
 };
 
 // Embeds what is text, in batches, and applies the rows to the generation.

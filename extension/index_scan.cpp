@@ -84,7 +84,7 @@ ScanState* state_of(IndexScanDesc scan) { return static_cast<ScanState*>(scan->o
 uint32 vector_dimensions(IndexScanDesc scan, const ScanState* state) {
   const IndexNotes* known = notes_of(scan->indexRelation);
   if (known != nullptr && known->dimensions != 0) return known->dimensions;
-  const uint32 dimensions = index_statistics(state->metapage.generation).dimensions;
+  const uint32 dimensions = index_statistics(scan->indexRelation, state->metapage.generation).dimensions;
   if (IndexNotes* notes = notes_of(scan->indexRelation)) notes->dimensions = dimensions;
   return dimensions;
 }
@@ -115,7 +115,7 @@ void bound_distances(ScanState* state) {
   }
 }
 
-void search(ScanState* state) {
+void search(IndexScanDesc scan, ScanState* state) {
   MemoryContextReset(state->hits_context);
   MemoryContext before = MemoryContextSwitchTo(state->hits_context);
   std::span<const float> vector = state->query.vector;
@@ -123,12 +123,12 @@ void search(ScanState* state) {
   uint32 dimensions = state->metapage.dimensions;
   if (vector.empty()) {
     // Distance NULL for every row: any order is right, the zero vector's will do.
-    if (dimensions == 0) dimensions = index_statistics(state->metapage.generation).dimensions;
+    if (dimensions == 0) dimensions = index_statistics(scan->indexRelation, state->metapage.generation).dimensions;
     auto* zeros = dimensions == 0 ? &zero : static_cast<float*>(palloc0(dimensions * sizeof(float)));
     vector = {zeros, std::max<size_t>(dimensions, 1)};
     state->k = PG_UINT32_MAX;
   }
-  state->hits = search_index(state->metapage.generation, vector, state->k,
+  state->hits = search_index(scan->indexRelation, state->metapage.generation, vector, state->k,
                              state->k <= kRowsForRecallTen ? kRecallRows : state->k);
   state->next = 0;
   bound_distances(state);
@@ -168,7 +168,7 @@ void start(IndexScanDesc scan, ScanState* state) {
     read_query(scan, state);
     state->k = first_rows(scan->indexRelation);
     state->returned = returned_rows_create(state->context, state->k * 2, nullptr);
-    search(state);
+    search(scan, state);
   }
   MemoryContextSwitchTo(before);
   pgstat_count_index_scan(scan->indexRelation);
@@ -232,7 +232,7 @@ bool next_tuple(IndexScanDesc scan, ScanDirection direction) {
     CHECK_FOR_INTERRUPTS();
     const uint64 larger = static_cast<uint64>(state->k) * kGrowth;
     state->k = static_cast<uint32_t>(std::min<uint64>(larger, PG_UINT32_MAX));
-    search(state);
+    search(scan, state);
   }
 }
 

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "extension/index_init.h"
+#include "extension/index_log.h"
 #include "extension/index_options.h"
 #include "extension/index_transaction.h"
 #include "extension/settings.h"
@@ -40,6 +41,13 @@ void start_shared_memory() {
     ConditionVariableInit(&shared_memory->slot_freed);
     ConditionVariableInit(&shared_memory->worker_ready);
     SpinLockInit(&shared_memory->garbage_lock);
+    SpinLockInit(&shared_memory->recovery_lock);
+    shared_memory->recovery_begun.store(0);
+    shared_memory->recovery_end = 0;
+    shared_memory->recovery_ended.store(0);
+    shared_memory->replay_failed.store(0);
+    shared_memory->checkpoint_replayed.store(0);
+    shared_memory->store_position.store(0);
     shared_memory->garbage_head = 0;
     shared_memory->garbage_count = 0;
     shared_memory->doorbell.rings.store(0);
@@ -52,7 +60,7 @@ void start_shared_memory() {
 void register_worker() {
   BackgroundWorker worker = {};
   worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
-  worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+  worker.bgw_start_time = BgWorkerStart_PostmasterStart;
   worker.bgw_restart_time = 1;
   std::snprintf(worker.bgw_name, BGW_MAXLEN, "pg_semantic index worker");
   std::snprintf(worker.bgw_type, BGW_MAXLEN, "pg_semantic index worker");
@@ -97,6 +105,7 @@ void initialize_index() {
   previous_shmem_startup_hook = shmem_startup_hook;
   shmem_startup_hook = start_shared_memory;
   register_worker();
+  register_resource_manager();
 }
 
 }  // namespace pg_semantic

@@ -22,6 +22,22 @@ struct IndexSharedMemory {
   uint32_t garbage_count;  // under garbage_lock
   GarbageItem garbage[kGarbageCapacity];
 
+  // Written by the startup process.
+  ReplayState recovery;  // valid once recovery_begun is 1
+  std::atomic<uint32_t> recovery_begun;
+  slock_t recovery_lock;
+  uint64_t recovery_end;  // where replay ended, for the worker to know; 0: it need not.  Under recovery_lock, as the
+                          // worker's getting ready
+  std::atomic<uint32_t> recovery_ended;  // 1: nothing will be replayed any more
+  std::atomic<uint32_t>
+      replay_failed;  // 1: something could not be applied; the worker clears it when the store says so
+
+  ReplayedCheckpoint checkpoint;              // valid while checkpoint_replayed is 1
+  std::atomic<uint32_t> checkpoint_replayed;  // set by the startup process, which waits for the worker to clear it
+
+  // On a standby scans wait until replay is here: the store is as it was then, or later.  Set when the worker is ready.
+  std::atomic<uint64_t> store_position;
+
   alignas(64) Doorbell doorbell;
   RequestSlot slots[kSlotCount];
 };

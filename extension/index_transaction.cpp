@@ -27,6 +27,7 @@ struct PendingGeneration {
   Oid table = InvalidOid;
   uint32 dimensions = 0;  // 0: the first row decides
   std::string fingerprint;
+  Durability durability = Durability::kLogged;
   std::vector<IndexRow> rows;
   size_t bytes = 0;
 };
@@ -41,7 +42,7 @@ struct GenerationChange {
 struct TransactionState {
   std::vector<PendingGeneration> pending;
   std::vector<GenerationChange> changes;
-  bool unsynced = false;
+  bool unsynced = false;  // changes that are not in the log but have to survive
 };
 
 TransactionState state;
@@ -105,9 +106,10 @@ void send(PendingGeneration* pending) {
   if (is_given_up(pending->generation)) return;
   settle_last_row(pending);
   if (pending->rows.empty()) return;
-  state.unsynced = true;
+  if (pending->durability == Durability::kSynced) state.unsynced = true;
   // Where this fails the rows stay: an outer transaction that survives the error still owes them.
-  send_rows({pending->generation, pending->fingerprint.c_str(), pending->dimensions}, pending->rows);
+  send_rows({pending->generation, pending->fingerprint.c_str(), pending->dimensions, pending->durability},
+            pending->rows);
   pending->rows.clear();
   pending->bytes = 0;
 }
@@ -222,9 +224,11 @@ void on_executor_start(QueryDesc* query, int flags) {
 }
 
 // How wide the generation's vectors are; 0 when it has none yet.
-uint32 dimensions_of(const IndexMetapage& metapage) {
-  return metapage.dimensions != 0 ? metapage.dimensions : index_statistics(metapage.generation).dimensions;
+uint32 dimensions_of(Relation index, const IndexMetapage& metapage) {
+  return metapage.dimensions != 0 ? metapage.dimensions : index_statistics(index, metapage.generation).dimensions;
 }
+
+}  // namespace
 
 index::GenerationId random_generation() {
   index::GenerationId generation = 0;
@@ -236,7 +240,10 @@ index::GenerationId random_generation() {
   return generation;
 }
 
-void apply_create(Relation index, const IndexMetapage& metapage, index::GenerationId generation, bool building) {
+namespace {
+
+void make_generation(Relation index, const IndexMetapage& metapage, index::GenerationId generation, bool building) {
+  const Durability durability = durability_of(index);
   index::GenerationOptions options;
   options.database_oid = MyDatabaseId;
   options.index_oid = RelationGetRelid(index);
@@ -246,9 +253,9 @@ void apply_create(Relation index, const IndexMetapage& metapage, index::Generati
   options.building = building;
   guarded([&] {
     const std::vector<std::byte> change = index::encode_create(generation, options);
-    call_server([&] { apply_index_change(change, false); });
+    call_server([&] { make_index_change(LogRecord::kCreate, change, durability); });
   });
-  state.unsynced = true;
+  if (durability == Durability::kSynced) state.unsynced = true;
 }
 
 }  // namespace
@@ -266,13 +273,15 @@ void add_pending_row(Relation heap, Relation index, const IndexMetapage& metapag
                      bool is_null) {
   PendingGeneration* pending = find_pending(metapage.generation);
   if (pending == nullptr) {
-    const uint32 dimensions = dimensions_of(metapage);
+    const uint32 dimensions = dimensions_of(index, metapage);
+    const Durability durability = durability_of(index);
     pending = guarded([&] {
       PendingGeneration made;
       made.generation = metapage.generation;
       made.table = RelationGetRelid(heap);
       made.dimensions = dimensions;
       made.fingerprint = metapage.fingerprint;
+      made.durability = durability;
       state.pending.push_back(std::move(made));
       return &state.pending.back();
     });
@@ -313,7 +322,7 @@ index::GenerationId create_built_generation(Relation index, const IndexMetapage&
   for (uint32 i = 0; i < count; ++i) remember_change(GenerationChange::kReplaced, before[i]);
   const index::GenerationId generation = random_generation();
   remember_change(GenerationChange::kCreated, generation);
-  apply_create(index, metapage, generation, true);
+  make_generation(index, metapage, generation, true);
   return generation;
 }
 
@@ -321,7 +330,7 @@ index::GenerationId create_reset_generation(Relation index, const IndexMetapage&
   uint32 count = 0;
   const index::GenerationId* before = list_index_generations(MyDatabaseId, RelationGetRelid(index), &count);
   const index::GenerationId generation = random_generation();
-  apply_create(index, metapage, generation, false);
+  make_generation(index, metapage, generation, false);
   for (uint32 i = 0; i < count; ++i) {
     leave_garbage({GenerationChange::kReplaced, InvalidSubTransactionId, before[i]});
   }

@@ -3,9 +3,8 @@
 //
 // aminsert only collects.  The rows are sent when a scan of the same index needs
 // them, when they grow large, before a parallel plan starts, and before the
-// commit record is written, after which RocksDB is made durable: what is
-// committed is in the index.  A rolled-back subtransaction's rows are dropped
-// here if they were not sent, and are dead entries for VACUUM if they were.
+// commit record is written: what is committed is in the log and in the index.  A rolled-back subtransaction's rows are
+// dropped here if they were not sent, and are dead entries for VACUUM if they were.
 //
 // A row must not be sent when VACUUM may already have given its place to another
 // one.  That can be so of rolled-back subtransactions, and of the rows that
@@ -30,6 +29,9 @@ void add_pending_row(Relation heap, Relation index, const IndexMetapage& metapag
 void send_pending_rows(index::GenerationId generation);
 void send_all_pending_rows();
 uint64 count_pending_rows(index::GenerationId generation);
+
+// A number that no generation has.
+index::GenerationId random_generation();
 
 // Makes a generation to be built.  It goes when the (sub)transaction rolls back;
 // when it commits, the generations that `index` had before go instead.

@@ -1,4 +1,4 @@
-// Removes dead rows.  The removals are durable before bulk_delete returns: the
+// Removes dead rows.  The removals are in the log, on the disk, before bulk_delete returns: the
 // heap may give the TIDs to other rows right after.
 #include "extension/index_vacuum.h"
 
@@ -6,6 +6,8 @@
 
 #include "extension/guard.h"
 #include "extension/index_client.h"
+#include "extension/index_garbage.h"
+#include "extension/index_log.h"
 #include "extension/index_metapage.h"
 #include "extension/index_rows.h"
 #include "extension/index_transaction.h"
@@ -15,10 +17,10 @@ namespace {
 
 constexpr uint32_t kRowsPerPage = 4096;
 
-void delete_rows(index::GenerationId generation, const index::RowId* rows, uint32 count) {
+void delete_rows(index::GenerationId generation, std::span<const index::RowId> rows, Durability durability) {
   guarded([&] {
-    const std::vector<std::byte> change = index::encode_delete(generation, std::span(rows, count));
-    call_server([&] { apply_index_change(change, false); });
+    const std::vector<std::byte> change = index::encode_delete(generation, rows);
+    call_server([&] { make_index_change(LogRecord::kDelete, change, durability); });
   });
 }
 
@@ -51,6 +53,7 @@ IndexBulkDeleteResult* bulk_delete(IndexVacuumInfo* info, IndexBulkDeleteResult*
 
   auto* page = static_cast<index::ListedRow*>(palloc(sizeof(index::ListedRow) * kRowsPerPage));
   auto* dead = static_cast<index::RowId*>(palloc(sizeof(index::RowId) * kRowsPerPage));
+  const Durability durability = durability_of(info->index);
   index::RowId after = 0;
   uint32 count = 0;
   bool removed = false;
@@ -68,13 +71,13 @@ IndexBulkDeleteResult* bulk_delete(IndexVacuumInfo* info, IndexBulkDeleteResult*
       }
     }
     if (dead_count > 0) {
-      delete_rows(metapage.generation, dead, dead_count);
+      delete_rows(metapage.generation, std::span(dead, dead_count), durability);
       removed = true;
     }
     stats->tuples_removed += dead_count;
     if (count > 0) after = page[count - 1].row;
   } while (count == kRowsPerPage);
-  if (removed) sync_index_changes();
+  if (removed && durability == Durability::kSynced) sync_index_changes();
   pfree(page);
   pfree(dead);
   return stats;
@@ -83,6 +86,7 @@ IndexBulkDeleteResult* bulk_delete(IndexVacuumInfo* info, IndexBulkDeleteResult*
 IndexBulkDeleteResult* vacuum_cleanup(IndexVacuumInfo* info, IndexBulkDeleteResult* stats) {
   if (info->analyze_only) return stats;
   require_index_worker();
+  collect_garbage();
   if (stats == nullptr) {
     stats = static_cast<IndexBulkDeleteResult*>(palloc0(sizeof(IndexBulkDeleteResult)));
     const IndexMetapage metapage = *read_metapage(info->index);

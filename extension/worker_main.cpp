@@ -1,13 +1,15 @@
 // The index worker's process: PostgreSQL on the main thread, the engine on the
 // request threads.
 //
-// The main thread alone calls PostgreSQL: it waits for its latch and takes garbage.
+// The main thread alone calls PostgreSQL: it waits for its latch, takes garbage and keeps the store beside the log.
 // Request threads take requests out of the slots, compute, put replies back and wake
 // the backends, which sleep on futexes: a request costs two changes of context.  Every
 // thread but the main one runs with all signals blocked.
 #include "extension/index_shared_memory.h"
 
 extern "C" {
+#include "access/xlogrecovery.h"
+#include "access/xloginsert.h"
 #include "postmaster/interrupt.h"
 }
 
@@ -27,7 +29,10 @@ extern "C" {
 #include <thread>
 #include <vector>
 
+#include "extension/log_records.h"
+#include "extension/worker_log.h"
 #include "extension/worker_requests.h"
+#include "extension/worker_store.h"
 
 extern "C" {
 PG_MODULE_MAGIC;
@@ -41,6 +46,7 @@ namespace {
 constexpr uint32_t kRequestThreads = 6;
 constexpr int kSleepMilliseconds = 1000;
 constexpr size_t kKeptBytes = 2 << 20;
+constexpr long kStartMilliseconds = 10;
 
 // A slot's conversation, as the worker sees it.  Owned by the thread that has set the
 // slot to kRunning.
@@ -65,8 +71,8 @@ struct Conversation {
 
 class Worker {
  public:
-  Worker(IndexSharedMemory* shared, std::unique_ptr<index::Engine> engine)
-      : shared_(shared), engine_(std::move(engine)) {}
+  Worker(IndexSharedMemory* shared, std::unique_ptr<index::Engine> engine, uint64_t redo)
+      : shared_(shared), engine_(std::move(engine)), keeper_(shared, engine_.get(), &changes_, redo) {}
 
   ~Worker() { stop(); }
 
@@ -82,8 +88,12 @@ class Worker {
     wake_sleepers(shared_->doorbell.rings);
     for (std::thread& thread : threads_) thread.join();
     threads_.clear();
+    keeper_.finish();
     engine_.reset();
   }
+
+  index::Engine* engine() { return engine_.get(); }
+  LogKeeper& keeper() { return keeper_; }
 
   // Hands garbage to the threads.
   void take_garbage() {
@@ -98,11 +108,13 @@ class Worker {
       }
       SpinLockRelease(&shared_->garbage_lock);
       if (!found) return;
-      {
-        const std::lock_guard lock(mutex_);
-        garbage_.push_back(item);
+      if (item.kind == GarbageItem::kGeneration) {
+        drop(item.generation);
+        continue;
       }
-      shared_->doorbell.ring();
+      for (const index::GenerationStatistics& one : engine_->generations()) {
+        if (one.options.database_oid == item.database_oid) drop(one.generation);
+      }
     }
   }
 
@@ -162,6 +174,7 @@ class Worker {
     }
     const auto interrupted = [this, &slot] { return slot.cancel.load() != 0 || stopping_.load(); };
     conversation.reply = execute_request(*engine_, slot.kind, conversation.request, &slot.progress, interrupted);
+    if (slot.kind == RequestKind::kApply || slot.kind == RequestKind::kRequestFinish) ++changes_;
     if (stopping_) return;  // it may have been cut off: the next worker has its sender ask again
     send_part(slot, conversation);
   }
@@ -178,15 +191,30 @@ class Worker {
     return false;
   }
 
+  // A removed generation: logged, for standbys, and left to the threads.
+  void drop(index::GenerationId generation) {
+    const std::vector<std::byte> change = index::encode_drop(generation);
+    XLogBeginInsert();
+    XLogRegisterData(reinterpret_cast<char*>(const_cast<std::byte*>(change.data())),
+                     static_cast<uint32>(change.size()));
+    const uint64_t position = XLogInsert(kResourceManager, static_cast<uint8>(LogRecord::kDrop));
+    {
+      const std::lock_guard lock(mutex_);
+      garbage_.push_back({generation, position});
+    }
+    shared_->doorbell.ring();
+  }
+
   bool remove_garbage() {
-    GarbageItem item;
+    Garbage garbage;
     {
       const std::lock_guard lock(mutex_);
       if (garbage_.empty()) return false;
-      item = garbage_.front();
+      garbage = garbage_.front();
       garbage_.pop_front();
     }
-    execute_garbage(*engine_, item);
+    drop_generation(*engine_, garbage.generation, garbage.position);
+    ++changes_;
     return true;
   }
 
@@ -207,7 +235,13 @@ class Worker {
   Conversation conversations_[kSlotCount];
   std::vector<std::thread> threads_;
   std::mutex mutex_;
-  std::deque<GarbageItem> garbage_;  // under mutex_
+  struct Garbage {
+    index::GenerationId generation;
+    uint64_t position;
+  };
+  std::deque<Garbage> garbage_;  // under mutex_
+  std::atomic<uint64_t> changes_{0};
+  LogKeeper keeper_;
   std::atomic<bool> stopping_{false};
 };
 
@@ -231,56 +265,51 @@ void give_freed_memory_back() {
 #endif
 }
 
-std::string index_directory() { return std::string(DataDir) + "/pg_semantic/index"; }
+// Until the startup process has said from where it replays the log, or does not replay it.
+void wait_for_recovery_to_begin(IndexSharedMemory* shared) {
+  while (shared->recovery_begun.load() == 0 && RecoveryInProgress()) {
+    if (ShutdownRequestPending) proc_exit(1);
+    WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kStartMilliseconds, PG_WAIT_EXTENSION);
+    ResetLatch(MyLatch);
+  }
+}
 
-// Opens the engine with every signal blocked, so that its threads inherit that.
-Worker* open_worker(IndexSharedMemory* shared, const WorkerSettings& settings, Status* status) {
-  index::EngineOptions options;
-  options.path = index_directory();
-  options.memory_bytes = settings.memory_bytes;
-  options.threads = settings.threads;
+// Without a replay the checkpoint of the last shutdown counts.  (A worker that is started again later finds what its
+// predecessor has left.)
+ReplayState replay_state(IndexSharedMemory* shared) {
+  if (shared->recovery_begun.load() != 0) return shared->recovery;
+  return {GetRedoRecPtr(), 0};
+}
+
+void start_threads(Worker* starting) {
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, &before);
-  Worker* opened = nullptr;
-  try {
-    Result<std::unique_ptr<index::Engine>> engine = index::Engine::open(options);
-    if (engine) {
-      opened = new Worker(shared, std::move(engine).value());
-      opened->start_threads();
-    } else {
-      *status = engine.status();
-    }
-  } catch (const std::exception& error) {
-    *status = {StatusCode::kInternal, "could not start the index engine", error.what()};
-  }
+  starting->start_threads();
   sigprocmask(SIG_SETMASK, &before, nullptr);
-  return opened;
 }
 
-// A damaged store (restored from an inconsistent copy, for example), or one of another
-// version's format, is put aside, not removed: its indexes are then "lost" until they are built again,
-// and everything else goes on.
-void put_damaged_store_aside(const Status& status) {
-  const std::string from = index_directory();
-  const std::string to = from + ".damaged." + std::to_string(static_cast<long>(time(nullptr)));
-  if (rename(from.c_str(), to.c_str()) != 0) {
-    ereport(FATAL,
-            (errcode_for_file_access(), errmsg("could not rename \"%s\" to \"%s\": %m", from.c_str(), to.c_str())));
+// From here on requests are served.  Recovery that ended before is taken note of first; one that ends after asks for
+// it.
+void get_ready(IndexSharedMemory* shared, index::Engine* engine) {
+#if PG_VERSION_NUM >= 170000
+  const int number = MyProcNumber;
+#else
+  const int number = MyProc->pgprocno;
+#endif
+  for (;;) {
+    SpinLockAcquire(&shared->recovery_lock);
+    const uint64_t end = shared->recovery_end;
+    shared->recovery_end = 0;
+    if (end == 0) shared->worker_number.store(number);
+    SpinLockRelease(&shared->recovery_lock);
+    if (end == 0) break;
+    const Status status = engine->end_recovery(end);
+    if (!status.is_ok()) shared->replay_failed.store(1);
   }
-  ereport(
-      LOG,
-      (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the semantic index store cannot be used: %s", status.message().c_str()),
-       status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str()),
-       errhint("It was renamed to \"%s\". REINDEX the indexes that semantic_indexes shows as lost, then remove it.",
-               to.c_str())));
-}
-
-void make_directory(const std::string& path) {
-  if (MakePGDirectory(path.c_str()) != 0 && errno != EEXIST) {
-    ereport(FATAL, (errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", path.c_str())));
-  }
+  ConditionVariableBroadcast(&shared->worker_ready);
+  ereport(LOG, (errmsg("pg_semantic index worker is ready")));
 }
 
 }  // namespace
@@ -294,28 +323,14 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   BackgroundWorkerUnblockSignals();
 
   give_freed_memory_back();
-  make_directory(std::string(DataDir) + "/pg_semantic");
-  Status status;
-  worker = open_worker(shared, *settings, &status);
-  if (worker == nullptr && (status.code() == StatusCode::kCorrupt || status.code() == StatusCode::kUnsupported)) {
-    put_damaged_store_aside(status);
-    worker = open_worker(shared, *settings, &status);
-  }
-  if (worker == nullptr) {
-    ereport(FATAL,
-            (errcode(ERRCODE_IO_ERROR), errmsg("could not open the semantic index store: %s", status.message().c_str()),
-             status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str()),
-             status.hint().empty() ? 0 : errhint("%s", status.hint().c_str())));
-  }
+  wait_for_recovery_to_begin(shared);
+  const ReplayState recovery = replay_state(shared);
+  std::unique_ptr<index::Engine> engine = open_store(*settings, recovery);
+  shared->store_position.store(engine->found_position());
+  worker = new Worker(shared, std::move(engine), recovery.redo);
   before_shmem_exit(stop_worker, PointerGetDatum(shared));
-
-#if PG_VERSION_NUM >= 170000
-  shared->worker_number.store(MyProcNumber);
-#else
-  shared->worker_number.store(MyProc->pgprocno);
-#endif
-  ConditionVariableBroadcast(&shared->worker_ready);
-  ereport(LOG, (errmsg("pg_semantic index worker is ready")));
+  get_ready(shared, worker->engine());
+  start_threads(worker);
 
 #if PG_VERSION_NUM >= 170000
   WaitEventSet* events = CreateWaitEventSet(nullptr, 2);
@@ -326,8 +341,9 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   AddWaitEventToSet(events, WL_POSTMASTER_DEATH, PGINVALID_SOCKET, nullptr, nullptr);
   while (!ShutdownRequestPending) {
     worker->take_garbage();
+    worker->keeper().tick();
     WaitEvent event;
-    const int count = WaitEventSetWait(events, -1, &event, 1, PG_WAIT_EXTENSION);
+    const int count = WaitEventSetWait(events, LogKeeper::kTickMilliseconds, &event, 1, PG_WAIT_EXTENSION);
     if (count == 0) continue;
     if (event.events & WL_POSTMASTER_DEATH) _exit(1);  // acknowledged changes are in RocksDB's log
     if (event.events & WL_LATCH_SET) ResetLatch(MyLatch);

@@ -46,6 +46,10 @@ enum class RequestKind : uint32_t {
   kCheck,            // body: GenerationHeader; reply: lines, each ended by '\n'
   kListGenerations,  // body: IndexHeader; reply: generations of that index, uint64 each
   kScoreRows,        // body: ScoreRowsHeader, the query, the rows, uint64 each, ascending; reply: hits of those there
+  kRequestFinish,    // body: RequestFinishHeader; reply: nothing
+  kEndRecovery,      // body: EndRecoveryHeader; reply: nothing
+  kListOwners,       // body: nothing; reply: GenerationOwner of every generation
+  kDeclareRepaired,  // body: GenerationHeader; reply: nothing
 };
 
 // First thing of every reply.  An error is followed by message, detail and
@@ -56,8 +60,18 @@ struct ReplyHeader {
 };
 
 struct ApplyHeader {
-  uint32_t sync;
+  uint64_t position;  // in PostgreSQL's log; 0: not logged
+  uint32_t replayed;  // 1: from the log, by the startup process
   uint32_t reserved;
+};
+
+struct RequestFinishHeader {
+  uint64_t generation;
+  uint64_t position;
+};
+
+struct EndRecoveryHeader {
+  uint64_t end;
 };
 
 struct GenerationHeader {
@@ -70,6 +84,12 @@ struct FinishBuildHeader {
 };
 
 struct IndexHeader {
+  uint32_t database_oid;
+  uint32_t index_oid;
+};
+
+struct GenerationOwner {
+  uint64_t generation;
   uint32_t database_oid;
   uint32_t index_oid;
 };
@@ -122,7 +142,7 @@ struct StatisticsReply {
   uint32_t metric;
   uint32_t codec;
   uint32_t building;
-  uint32_t reserved;
+  uint32_t behind;
 };
 
 struct RequestSlot {
@@ -163,6 +183,19 @@ struct GarbageItem {
 struct WorkerSettings {
   uint64_t memory_bytes;
   uint32_t threads;
+};
+
+// A checkpoint in the log that is being replayed: the store is to be marked and copied.
+struct ReplayedCheckpoint {
+  uint64_t position;
+  uint64_t redo;
+  uint32_t complete;
+};
+
+// What the startup process says of its replay of the log, for a worker that starts meanwhile.
+struct ReplayState {
+  uint64_t redo;    // where it begins
+  uint64_t backup;  // where the backup began that it starts from; 0: none
 };
 
 static_assert(std::atomic<SlotState>::is_always_lock_free);

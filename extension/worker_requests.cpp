@@ -114,6 +114,7 @@ Bytes statistics(index::Engine& engine, std::span<const std::byte> body) {
   reply.metric = static_cast<uint32_t>(result->options.metric);
   reply.codec = static_cast<uint32_t>(result->options.codec);
   reply.building = result->options.building ? 1 : 0;
+  reply.behind = result->behind ? 1 : 0;
   Bytes out = reply_ok();
   append_value(&out, reply);
   return out;
@@ -154,13 +155,41 @@ Bytes list_generations(index::Engine& engine, std::span<const std::byte> body) {
   return out;
 }
 
+Bytes list_owners(index::Engine& engine) {
+  Bytes out = reply_ok();
+  for (const index::GenerationStatistics& found : engine.generations()) {
+    append_value(&out, GenerationOwner{found.generation, found.options.database_oid, found.options.index_oid});
+  }
+  return out;
+}
+
 Bytes execute(index::Engine& engine, RequestKind kind, std::span<const std::byte> body, index::BuildProgress* progress,
               const index::Interrupted& interrupted) {
   switch (kind) {
     case RequestKind::kApply: {
       ApplyHeader header;
       if (!take(&body, &header)) return malformed();
-      return reply_status(engine.apply(body, header.sync != 0));
+      // What the store held when it was opened need not be replayed.
+      if (header.replayed != 0 && header.position <= engine.found_mark().position) return reply_ok();
+      return reply_status(engine.apply(body, header.position, false));
+    }
+    case RequestKind::kRequestFinish: {
+      RequestFinishHeader header;
+      if (!take(&body, &header)) return malformed();
+      if (header.position <= engine.found_mark().position) return reply_ok();
+      return reply_status(engine.request_finish(header.generation, header.position));
+    }
+    case RequestKind::kEndRecovery: {
+      EndRecoveryHeader header;
+      if (!take(&body, &header)) return malformed();
+      return reply_status(engine.end_recovery(header.end));
+    }
+    case RequestKind::kListOwners:
+      return list_owners(engine);
+    case RequestKind::kDeclareRepaired: {
+      GenerationHeader header;
+      if (!take(&body, &header)) return malformed();
+      return reply_status(engine.declare_repaired(header.generation));
     }
     case RequestKind::kSync:
       return reply_status(engine.sync());
@@ -203,18 +232,11 @@ std::vector<std::byte> execute_request(index::Engine& engine, RequestKind kind, 
   }
 }
 
-void execute_garbage(index::Engine& engine, const GarbageItem& item) noexcept {
+void drop_generation(index::Engine& engine, index::GenerationId generation, uint64_t position) noexcept {
   try {
-    if (item.kind == GarbageItem::kGeneration) {
-      (void)engine.apply(index::encode_drop(item.generation), false);
-      return;
-    }
-    for (const index::GenerationStatistics& found : engine.generations()) {
-      if (found.options.database_oid != item.database_oid) continue;
-      (void)engine.apply(index::encode_drop(found.generation), false);
-    }
+    (void)engine.apply(index::encode_drop(generation), position, false);
   } catch (...) {
-    // Nothing waits for it; the generation stays until its index is built again.
+    // Nothing waits for it; VACUUM finds it again.
   }
 }
 

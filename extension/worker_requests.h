@@ -17,7 +17,8 @@ namespace pg_semantic {
 std::vector<std::byte> execute_request(index::Engine& engine, RequestKind kind, std::span<const std::byte> body,
                                        index::BuildProgress* progress, const index::Interrupted& interrupted) noexcept;
 
-void execute_garbage(index::Engine& engine, const GarbageItem& item) noexcept;
+// A generation that nothing can reach any more, as logged at `position`.
+void drop_generation(index::Engine& engine, index::GenerationId generation, uint64_t position) noexcept;
 
 }  // namespace pg_semantic
 

@@ -355,7 +355,7 @@ JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
 CROSS JOIN LATERAL semantic_index_statistics(c.oid) s
 WHERE a.amname = 'semantic' AND c.relkind = 'i';
 COMMENT ON VIEW semantic_indexes IS
-'The semantic indexes of this database. vectors: rows with a vector, dead ones until VACUUM included; pending: rows of this transaction not sent yet; lists: posting lists; bytes: on disk; memory_bytes: centroids in the worker; state: ready, building, invalid (a failed CREATE INDEX CONCURRENTLY), not preloaded, in recovery, damaged, lost (the worker''s store has no data of it: REINDEX), copied from another database; disk_reads, disk_read_bytes: blocks that searches and writes of the index took from files since the worker started, because the cache of semantic.index_memory did not have them, and their bytes (the operating system may have had them in memory; what VACUUM and semantic_index_check read ahead in one go, flushes and compactions are not in it).';
+'The semantic indexes of this database. vectors: rows with a vector, dead ones until VACUUM included; pending: rows of this transaction not sent yet; lists: posting lists; bytes: on disk; memory_bytes: centroids in the worker; state: ready, building, invalid (a failed CREATE INDEX CONCURRENTLY), not preloaded, damaged, behind (the worker''s store has lost a part of it), lost (the store has no data of it; both are repaired when it is next read, or by semantic_index_repair), copied from another database; disk_reads, disk_read_bytes: blocks that searches and writes of the index took from files since the worker started, because the cache of semantic.index_memory did not have them, and their bytes (the operating system may have had them in memory; what VACUUM and semantic_index_check read ahead in one go, flushes and compactions are not in it).';
 GRANT SELECT ON semantic_indexes TO PUBLIC;
 
 CREATE FUNCTION semantic_index_recall(index regclass, k integer DEFAULT 10, samples integer DEFAULT 100) RETURNS real
@@ -367,6 +367,11 @@ CREATE FUNCTION semantic_index_check(index regclass) RETURNS TABLE(problem text,
     AS 'MODULE_PATHNAME', 'pg_semantic_index_check' LANGUAGE C VOLATILE STRICT PARALLEL SAFE COST 1000000 ROWS 10;
 COMMENT ON FUNCTION semantic_index_check(regclass) IS
 'Compares index and table; no row means sound. Reads both whole; VACUUM and DDL wait for it, reads and writes do not. Errors: 42809 not a semantic index, 42501 no SELECT on the table.';
+
+CREATE FUNCTION semantic_index_repair(index regclass) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'pg_semantic_index_repair' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION semantic_index_repair(regclass) IS
+'Makes an index hold what its table holds, if the server knows that it does not (state behind or lost in semantic_indexes); returns the number of entries added, replaced and removed. Reads the table whole and embeds only what the index has lost; VACUUM and DDL wait for it, reads and writes do not. A scan of such an index does the same. Errors: 42809 not a semantic index, 42501 not its owner, 55000 on a standby.';
 
 CREATE FUNCTION semantic_search(
     index regclass, query text, k integer DEFAULT 10, rerank_model text DEFAULT NULL, candidates integer DEFAULT 100

@@ -11,7 +11,8 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(new_server model_path children_of worker_pid backend_pids thread_count encoder_thread_count mapped_files
-  mapping_sizes wait_until_gone wait_for_worker sound_index rows_through_index no_crash_in_log);
+  mapping_sizes wait_until_gone wait_for_worker sound_index rows_through_index no_crash_in_log open_session session_begins session_runs end_session
+  kill_server crash_server);
 
 # A running server with the extension in database postgres.
 # preload => 0: without shared_preload_libraries; conf => lines for postgresql.conf.
@@ -136,6 +137,23 @@ sub wait_until_gone {
     return 0;
 }
 
+# kill -9 of the postmaster; its processes go, too.
+sub kill_server {
+    my ($node) = @_;
+    my @children = keys %{ children_of($node) };
+    $node->kill9;
+    return wait_until_gone(@children);
+}
+
+# The same, and starts the server again.
+sub crash_server {
+    my ($node) = @_;
+    kill_server($node);
+    $node->start;
+    wait_for_worker($node);
+    return;
+}
+
 # One test: semantic_index_check finds no problem.
 sub sound_index {
     my ($node, $index, $what) = @_;
@@ -153,6 +171,44 @@ sub rows_through_index {
     my $plan = $node->safe_psql('postgres', "$settings EXPLAIN (COSTS OFF) $query");
     unlike($plan, qr/Seq Scan|Sort/, "the scan of $table goes through the index") or diag($plan);
     return $node->safe_psql('postgres', "$settings WITH found AS MATERIALIZED ($query) SELECT id FROM found ORDER BY id");
+}
+
+# A psql that stays: what it prints is in $session->{output}, and its server may die under it.
+sub open_session {
+    my ($node) = @_;
+    my %session = (input => '', output => '', error => '');
+    $session{process} = IPC::Run::start(
+        [ $node->installed_command('psql'), '-XAtq', '-d', $node->connstr('postgres') ],
+        '<', \$session{input}, '>', \$session{output}, '2>', \$session{error});
+    return \%session;
+}
+
+# Runs SQL; the output when psql got through it, else undef.
+sub session_runs {
+    my ($session, $sql) = @_;
+    $session->{output} = '';
+    $session->{input} .= "$sql\n\\echo finished\n";
+    my $done = eval {
+        $session->{process}->pump until $session->{output} =~ /^finished$/m || !$session->{process}->pumpable;
+        1;
+    };
+    return undef unless $done && $session->{output} =~ s/^finished\n?//m;
+    chomp $session->{output};
+    return $session->{output};
+}
+
+# Gives it SQL and does not wait.
+sub session_begins {
+    my ($session, $sql) = @_;
+    $session->{input} .= "$sql\n";
+    eval { $session->{process}->pump while length $session->{input} };
+    return;
+}
+
+sub end_session {
+    my ($session) = @_;
+    eval { $session->{process}->kill_kill };
+    return;
 }
 
 # One test: no process of the server died of itself.  Killed ones (signal 9) are the tests' doing.

@@ -1,0 +1,233 @@
+#include "extension/index_log.h"
+
+extern "C" {
+#include "access/xlog_internal.h"
+#include "access/xloginsert.h"
+#include "access/xlogreader.h"
+#include "access/xlogrecovery.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
+#include "postmaster/startup.h"
+}
+
+#include <cstring>
+
+#include "extension/index_client.h"
+#include "extension/index_shared_memory.h"
+
+namespace pg_semantic {
+namespace {
+
+constexpr int kCheckpointMilliseconds = 30000;
+// Of a change's header (index/FORMAT.md).
+constexpr size_t kCountOffset = 4, kGenerationOffset = 8, kHeaderBytes = 16;
+
+XLogRecPtr write_record(LogRecord kind, const void* data, size_t length) {
+  XLogBeginInsert();
+  XLogRegisterData(const_cast<char*>(static_cast<const char*>(data)), static_cast<uint32>(length));
+  return XLogInsert(kResourceManager, static_cast<uint8>(kind));
+}
+
+// What replay could not do: the store is told that it is behind as soon as it can be told (worker_main.cpp).
+void note_failed_replay(const char* why) {
+  index_shared_memory()->replay_failed.store(1);
+  static bool noted = false;
+  if (noted) return;
+  noted = true;
+  ereport(LOG, (errmsg("could not replay a change of a semantic index: %s", why),
+                errdetail("The semantic indexes of this server are behind their tables until they are repaired.")));
+}
+
+// Whether replaying came to what it had come to before: a change that the primary's worker refused is refused
+// again, and one of a generation that is gone by now is not wanted.
+bool is_settled(StatusCode status) {
+  return status == StatusCode::kOk || status == StatusCode::kNotFound || status == StatusCode::kInvalidArgument;
+}
+
+// Runs `work`, which asks the worker and returns its status.  Raises nothing.
+template <typename Work>
+void replay(const Work& work) {
+  // Who has waited for the worker once in vain does not for every record.
+  static bool unreachable = false;
+  if (unreachable && index_shared_memory()->worker_number.load() < 0) return note_failed_replay("");
+  MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_semantic replay", ALLOCSET_DEFAULT_SIZES);
+  MemoryContext before = MemoryContextSwitchTo(context);
+  PG_TRY();
+  {
+    if (!is_settled(work())) note_failed_replay("the index worker refused it");
+  }
+  PG_CATCH();
+  {
+    MemoryContextSwitchTo(context);
+    ErrorData* error = CopyErrorData();
+    FlushErrorState();
+    unreachable = true;
+    note_failed_replay(error->message);
+  }
+  PG_END_TRY();
+  MemoryContextSwitchTo(before);
+  MemoryContextDelete(context);
+}
+
+index::GenerationId read_generation(const char* data) {
+  index::GenerationId generation = 0;
+  std::memcpy(&generation, data, sizeof(generation));
+  return generation;
+}
+
+// Waits until the store is marked and copied.  Without a worker it is not: should the power go soon, it is behind.
+void replay_checkpoint(const char* data, uint64 position) {
+  IndexSharedMemory* shared = index_shared_memory();
+  if (shared->worker_number.load() < 0) return;
+  CheckpointRecord record;
+  std::memcpy(&record, data, sizeof(record));
+  shared->checkpoint = {position, record.redo, record.complete};
+  shared->checkpoint_replayed.store(1);
+  wake_worker();
+  for (int waited = 0; shared->checkpoint_replayed.load() != 0 && waited < kCheckpointMilliseconds; ++waited) {
+    HandleStartupProcInterrupts();
+    pg_usleep(1000);
+  }
+}
+
+void redo(XLogReaderState* record) {
+  const char* data = XLogRecGetData(record);
+  const uint32 length = XLogRecGetDataLen(record);
+  const auto kind = static_cast<LogRecord>(XLogRecGetInfo(record) & ~XLR_INFO_MASK);
+  const uint64 position = record->EndRecPtr;
+  if (kind == LogRecord::kCheckpoint) {
+    if (length == sizeof(CheckpointRecord)) replay_checkpoint(data, position);
+    return;
+  }
+  replay([&] {
+    if (kind == LogRecord::kFinish) {
+      if (length != sizeof(index::GenerationId)) return StatusCode::kCorrupt;
+      return request_index_finish(read_generation(data), position);
+    }
+    return replay_index_change(std::as_bytes(std::span(data, length)), position);
+  });
+}
+
+const char* identify(uint8 info) {
+  switch (static_cast<LogRecord>(info & ~XLR_INFO_MASK)) {
+    case LogRecord::kCreate:
+      return "CREATE";
+    case LogRecord::kInsert:
+      return "INSERT";
+    case LogRecord::kDelete:
+      return "DELETE";
+    case LogRecord::kDrop:
+      return "DROP";
+    case LogRecord::kFinish:
+      return "FINISH_BUILD";
+    case LogRecord::kCheckpoint:
+      return "CHECKPOINT";
+  }
+  return nullptr;
+}
+
+void describe(StringInfo out, XLogReaderState* record) {
+  const char* data = XLogRecGetData(record);
+  const uint32 length = XLogRecGetDataLen(record);
+  const auto kind = static_cast<LogRecord>(XLogRecGetInfo(record) & ~XLR_INFO_MASK);
+  if (kind == LogRecord::kFinish) {
+    if (length == sizeof(index::GenerationId)) {
+      appendStringInfo(out, "generation " UINT64_FORMAT, read_generation(data));
+    }
+    return;
+  }
+  if (kind == LogRecord::kCheckpoint) {
+    CheckpointRecord checkpoint;
+    if (length != sizeof(checkpoint)) return;
+    std::memcpy(&checkpoint, data, sizeof(checkpoint));
+    appendStringInfo(out, "redo %X/%X", static_cast<uint32>(checkpoint.redo >> 32),
+                     static_cast<uint32>(checkpoint.redo));
+    return;
+  }
+  if (length < kHeaderBytes) return;
+  appendStringInfo(out, "generation " UINT64_FORMAT, read_generation(data + kGenerationOffset));
+  if (kind == LogRecord::kInsert || kind == LogRecord::kDelete) {
+    uint32 rows = 0;
+    std::memcpy(&rows, data + kCountOffset, sizeof(rows));
+    appendStringInfo(out, ", %u rows", rows);
+  }
+}
+
+// Where the backup began that this server starts from; 0: it starts from what is its own.
+XLogRecPtr backup_start() {
+  bool sound = false;
+  ControlFileData* control = get_controlfile(DataDir, &sound);
+  const XLogRecPtr start = sound ? control->backupStartPoint : InvalidXLogRecPtr;
+  pfree(control);
+  return start;
+}
+
+void begin_recovery() {
+  IndexSharedMemory* shared = index_shared_memory();
+  shared->recovery.redo = GetRedoRecPtr();
+  shared->recovery.backup = backup_start();
+  shared->recovery_begun.store(1);
+  // After a crash of another process the postmaster would start the worker only when hot standby begins.
+  SendPostmasterSignal(PMSIGNAL_BACKGROUND_WORKER_CHANGE);
+}
+
+void end_recovery() {
+  IndexSharedMemory* shared = index_shared_memory();
+  const XLogRecPtr end = GetXLogReplayRecPtr(nullptr);
+  SpinLockAcquire(&shared->recovery_lock);
+  shared->recovery_end = end;
+  const bool worker_is_ready = shared->worker_number.load() >= 0;
+  SpinLockRelease(&shared->recovery_lock);
+  // One that starts later sees recovery_end.
+  if (worker_is_ready) {
+    replay([&] {
+      const StatusCode status = end_index_recovery(end);
+      if (status == StatusCode::kOk) shared->recovery_end = 0;
+      return status;
+    });
+  }
+  shared->recovery_ended.store(1);
+}
+
+}  // namespace
+
+Durability durability_of(Relation index) {
+  if (RelationNeedsWAL(index)) return Durability::kLogged;
+  return index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT ? Durability::kSynced : Durability::kNothing;
+}
+
+void make_index_change(LogRecord kind, std::span<const std::byte> change, Durability durability) {
+  require_index_worker();
+  if (durability != Durability::kLogged) {
+    apply_index_change(change, 0);
+    return;
+  }
+  await_index_worker();  // or there would be a record of what cannot be applied
+  MyProc->delayChkptFlags |= DELAY_CHKPT_START;
+  PG_TRY();
+  {
+    const XLogRecPtr end = write_record(kind, change.data(), change.size());
+    if (kind == LogRecord::kDelete) XLogFlush(end);
+    apply_index_change(change, end);
+  }
+  PG_FINALLY();
+  { MyProc->delayChkptFlags &= ~DELAY_CHKPT_START; }
+  PG_END_TRY();
+}
+
+void log_finished_build(index::GenerationId generation) {
+  write_record(LogRecord::kFinish, &generation, sizeof(generation));
+}
+
+void register_resource_manager() {
+  static RmgrData manager = {};
+  manager.rm_name = kResourceManagerName;
+  manager.rm_redo = redo;
+  manager.rm_desc = describe;
+  manager.rm_identify = identify;
+  manager.rm_startup = begin_recovery;
+  manager.rm_cleanup = end_recovery;
+  RegisterCustomRmgr(kResourceManager, &manager);
+}
+
+}  // namespace pg_semantic

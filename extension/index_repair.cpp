@@ -1,0 +1,234 @@
+#include "extension/index_repair.h"
+
+#include <algorithm>
+#include <span>
+#include <vector>
+
+#include "extension/function_support.h"
+#include "extension/guard.h"
+#include "extension/index_client.h"
+#include "extension/index_entries.h"
+#include "extension/index_functions.h"
+#include "extension/index_log.h"
+#include "extension/index_metapage.h"
+#include "extension/index_rows.h"
+#include "extension/index_transaction.h"
+#include "extension/models.h"
+#include "extension/settings.h"
+
+namespace pg_semantic {
+namespace {
+
+constexpr size_t kBatchBytes = 4 << 20;
+constexpr size_t kBatchRows = 2048;
+constexpr size_t kRemovedAtOnce = 4096;
+
+struct Repair {
+  IndexMetapage metapage;
+  Durability durability;
+  IndexEntries entries;
+  MemoryContext row_context;    // reset after every row
+  std::vector<IndexRow>* rows;  // to be sent
+  size_t bytes;
+  int64 changed;
+};
+
+void send_rows_of(Repair* repair) {
+  send_rows({.generation = repair->metapage.generation,
+             .fingerprint = repair->metapage.fingerprint,
+             .dimensions = repair->metapage.dimensions,
+             .durability = repair->durability,
+             .threads = choose_build_threads()},
+            *repair->rows);
+  repair->changed += static_cast<int64>(repair->rows->size());
+  repair->rows->clear();
+  repair->bytes = 0;
+}
+
+void compare_row(Relation index, ItemPointer tid, Datum* values, bool* is_null, bool alive, void* argument) {
+  auto* repair = static_cast<Repair*>(argument);
+  CHECK_FOR_INTERRUPTS();
+  MemoryContext before = MemoryContextSwitchTo(repair->row_context);
+  const IndexedContent content = read_content(index, repair->metapage, values[0], is_null[0], 0);
+  const index::ListedRow* entry = match_entry(&repair->entries, row_id(tid));
+  if (entry == nullptr || !agrees(*entry, content)) {
+    guarded([&] {
+      repair->rows->emplace_back();
+      copy_row(row_id(tid), content, &repair->rows->back());
+      repair->bytes += repair->rows->back().bytes();
+    });
+  }
+  MemoryContextSwitchTo(before);
+  MemoryContextReset(repair->row_context);
+  if (repair->bytes > kBatchBytes || repair->rows->size() >= kBatchRows) send_rows_of(repair);
+}
+
+void compare_table(Repair* repair, Relation heap, Relation index) {
+  repair->row_context = AllocSetContextCreate(CurrentMemoryContext, "pg_semantic repair row", ALLOCSET_DEFAULT_SIZES);
+  std::vector<IndexRow>* rows = guarded([] { return new std::vector<IndexRow>; });
+  repair->rows = rows;
+  PG_TRY();
+  {
+    table_index_build_scan(heap, index, BuildIndexInfo(index), true, false, compare_row, repair, nullptr);
+    send_rows_of(repair);
+  }
+  PG_FINALLY();
+  { delete rows; }
+  PG_END_TRY();
+  MemoryContextDelete(repair->row_context);
+}
+
+void remove_unmatched(Repair* repair) {
+  guarded([&] {
+    std::vector<index::RowId> removed;
+    for (size_t i = 0; i <= repair->entries.count; ++i) {
+      const bool end = i == repair->entries.count;
+      if (!end && !repair->entries.matched[i]) removed.push_back(repair->entries.rows[i].row);
+      if (removed.empty() || (!end && removed.size() < kRemovedAtOnce)) continue;
+      const std::vector<std::byte> change = index::encode_delete(repair->metapage.generation, removed);
+      call_server([&] { make_index_change(LogRecord::kDelete, change, Durability::kNothing); });
+      repair->changed += static_cast<int64>(removed.size());
+      removed.clear();
+    }
+  });
+}
+
+void make_generation_anew(Relation index, const IndexMetapage& metapage, Durability durability) {
+  index::GenerationOptions options;
+  options.database_oid = MyDatabaseId;
+  options.index_oid = RelationGetRelid(index);
+  options.dimensions = metapage.dimensions;
+  options.metric = static_cast<index::Metric>(metapage.metric);
+  options.codec = static_cast<index::Codec>(metapage.codec);
+  options.building = true;
+  guarded([&] {
+    const std::vector<std::byte> drop = index::encode_drop(metapage.generation);
+    const std::vector<std::byte> create = index::encode_create(metapage.generation, options);
+    call_server([&] {
+      make_index_change(LogRecord::kDrop, drop, durability);
+      make_index_change(LogRecord::kCreate, create, durability);
+    });
+  });
+}
+
+// As CREATE INDEX does: expressions run as the table's owner.
+int64 repair_locked(Relation heap, Relation index, bool damaged) {
+  Repair repair = {};
+  repair.metapage = *read_metapage(index);
+  repair.durability = Durability::kNothing;
+  if (repair.metapage.generation == 0) return 0;
+  StatisticsReply statistics;
+  const bool exists = find_index_statistics(repair.metapage.generation, &statistics);
+  // A repair before this one may have been cut off.
+  const bool whole = exists && statistics.building == 0 && !damaged;
+  if (whole && statistics.behind == 0) return 0;
+  ereport(LOG,
+          (errmsg("repairing semantic index \"%s\"", RelationGetRelationName(index)),
+           errdetail(whole ? "The worker's store is behind the table." : "The worker's store has no data of it.")));
+  if (whole) {
+    repair.entries = list_index_entries(repair.metapage.generation);
+  } else {
+    make_generation_anew(index, repair.metapage, Durability::kNothing);
+  }
+  compare_table(&repair, heap, index);
+  if (whole) {
+    remove_unmatched(&repair);
+  } else {
+    finish_index_build(repair.metapage.generation);
+  }
+  declare_index_repaired(repair.metapage.generation);
+  ereport(LOG, (errmsg("repaired semantic index \"%s\": " INT64_FORMAT " entries changed",
+                       RelationGetRelationName(index), repair.changed)));
+  return repair.changed;
+}
+
+// Core warns of every row that another transaction is just inserting; here that is not worth a word.
+void hold_warnings_back() {
+  for (const char* setting : {"client_min_messages", "log_min_messages"}) {
+    set_config_option(setting, "error", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+  }
+}
+
+// Runs work(heap) with VACUUM and other repairs kept out, as the table's owner.
+template <typename Work>
+int64 as_owner(Relation index, const Work& work) {
+  if (RecoveryInProgress()) {
+    ereport(ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("semantic index \"%s\" is behind its table", RelationGetRelationName(index)),
+             errdetail("This standby's store of semantic indexes is not complete."),
+             errhint("Send the query to the primary, or SET enable_indexscan = off. The index is repaired when the "
+                     "standby is promoted, or with a standby made anew.")));
+  }
+  // The table first, as everybody locks them; the index is open.
+  Relation heap = table_open(index->rd_index->indrelid, ShareUpdateExclusiveLock);
+  MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_semantic repair", ALLOCSET_DEFAULT_SIZES);
+  MemoryContext before = MemoryContextSwitchTo(context);
+  Oid user = InvalidOid;
+  int security_context = 0;
+  GetUserIdAndSecContext(&user, &security_context);
+  SetUserIdAndSecContext(heap->rd_rel->relowner, security_context | SECURITY_RESTRICTED_OPERATION);
+  const int settings_level = NewGUCNestLevel();
+  hold_warnings_back();
+  const int64 changed = work(heap);
+  AtEOXact_GUC(false, settings_level);
+  SetUserIdAndSecContext(user, security_context);
+  MemoryContextSwitchTo(before);
+  MemoryContextDelete(context);
+  table_close(heap, ShareUpdateExclusiveLock);  // what was repaired is no transaction's
+  return changed;
+}
+
+int64 make_own_locked(Relation heap, Relation index) {
+  Repair repair = {};
+  repair.metapage = peek_metapage(index);
+  if (repair.metapage.database_oid == MyDatabaseId) return 0;  // another session was faster
+  repair.durability = durability_of(index);
+  repair.metapage.database_oid = MyDatabaseId;
+  repair.metapage.generation = random_generation();
+  make_generation_anew(index, repair.metapage, repair.durability);
+  compare_table(&repair, heap, index);
+  finish_index_build(repair.metapage.generation);
+  if (repair.durability == Durability::kLogged) log_finished_build(repair.metapage.generation);
+  write_metapage(index, MAIN_FORKNUM, repair.metapage);
+  ereport(LOG, (errmsg("semantic index \"%s\", copied with its database, has rows of its own now",
+                       RelationGetRelationName(index))));
+  return repair.changed;
+}
+
+}  // namespace
+
+bool needs_repair(StatusCode status) {
+  return status == StatusCode::kBehind || status == StatusCode::kNotFound || status == StatusCode::kCorrupt;
+}
+
+int64 repair_index(Relation index, bool damaged) {
+  return as_owner(index, [&](Relation heap) { return repair_locked(heap, index, damaged); });
+}
+
+void make_copied_index_its_own(Relation index) {
+  as_owner(index, [&](Relation heap) { return make_own_locked(heap, index); });
+}
+
+}  // namespace pg_semantic
+
+PG_SEMANTIC_FUNCTION(pg_semantic_index_repair) {
+  using namespace pg_semantic;
+  require_index_worker();
+  const Oid index_oid = PG_GETARG_OID(0);
+  const Oid table_oid = IndexGetRelation(index_oid, true);
+  if (OidIsValid(table_oid)) LockRelationOid(table_oid, ShareUpdateExclusiveLock);
+  Relation index = open_semantic_index(index_oid, AccessShareLock);
+  if (!pg_class_ownercheck(index_oid, GetUserId())) {
+    aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_INDEX, RelationGetRelationName(index));
+  }
+  if (RELATION_IS_OTHER_TEMP(index)) {
+    ereport(ERROR,
+            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot repair a temporary index of another session")));
+  }
+  const IndexMetapage metapage = *read_metapage(index);
+  if (metapage.generation != 0) send_pending_rows(metapage.generation);
+  const int64 changed = repair_index(index, false);
+  relation_close(index, AccessShareLock);
+  PG_RETURN_INT64(changed);
+}

@@ -1,0 +1,126 @@
+#include "extension/worker_log.h"
+
+extern "C" {
+#include "access/xloginsert.h"
+#include "access/xlogrecovery.h"
+#include "postmaster/interrupt.h"
+}
+
+#include "extension/log_records.h"
+#include "extension/worker_store.h"
+
+namespace pg_semantic {
+namespace {
+
+// Until whoever has written a change to the log by now has applied it.
+void wait_for_appliers() {
+  int count = 0;
+  VirtualTransactionId* appliers = GetVirtualXIDsDelayingChkpt(&count, DELAY_CHKPT_START);
+  while (count > 0 && HaveVirtualXIDsDelayingChkpt(appliers, count, DELAY_CHKPT_START) && !ShutdownRequestPending) {
+    pg_usleep(1000);
+  }
+  pfree(appliers);
+}
+
+}  // namespace
+
+void LogKeeper::hold_checkpoints() {
+  if (!holds_checkpoints_) {
+    InitProcessPhase2();  // into the process array
+    holds_checkpoints_ = true;
+    MyProc->lxid = FirstNormalTransactionId;
+  }
+  MyProc->delayChkptFlags |= DELAY_CHKPT_COMPLETE;
+}
+
+// The one under way; the next one waits again.
+void LogKeeper::release_checkpoint() {
+  if (!holds_checkpoints_) return;
+  if (++MyProc->lxid == InvalidLocalTransactionId) ++MyProc->lxid;
+}
+
+void LogKeeper::note_failed_replay() {
+  if (shared_->replay_failed.load() == 0) return;
+  shared_->replay_failed.store(0);
+  if (!engine_->declare_behind().is_ok()) shared_->replay_failed.store(1);
+}
+
+bool LogKeeper::mark(const index::Mark& mark, bool sync) {
+  const uint64_t changes = changes_->load();
+  const Status status = engine_->set_mark(mark, (sync || changes != synced_changes_) && enableFsync);
+  if (!status.is_ok()) {
+    if (!failing_ || sync) {
+      ereport(LOG, (errmsg("could not write the semantic index store: %s", status.message().c_str()),
+                    status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str())));
+    }
+    failing_ = true;
+    return false;
+  }
+  failing_ = false;
+  position_ = mark.position;
+  synced_changes_ = changes;
+  return true;
+}
+
+bool LogKeeper::mark_now(bool checkpoint, bool complete) {
+  const uint64_t redo = GetRedoRecPtr();
+  const uint64_t position = RecoveryInProgress() ? GetXLogReplayRecPtr(nullptr) : GetFlushRecPtr(nullptr);
+  if (holds_checkpoints_) wait_for_appliers();
+  return mark({position, redo, complete}, checkpoint || complete);
+}
+
+void LogKeeper::log_checkpoint(bool complete) {
+  CheckpointRecord record = {redo_, complete ? 1u : 0u, 0};
+  XLogBeginInsert();
+  XLogRegisterData(reinterpret_cast<char*>(&record), sizeof(record));
+  XLogSetRecordFlags(XLOG_MARK_UNIMPORTANT);  // or a server without work would write a checkpoint for it
+  XLogInsert(kResourceManager, static_cast<uint8>(LogRecord::kCheckpoint));
+}
+
+void LogKeeper::copy(uint64_t redo) {
+  if (!engine_->generations().empty()) copy_store(engine_, redo);
+}
+
+void LogKeeper::keep_replayed_checkpoint() {
+  if (shared_->checkpoint_replayed.load() == 0) return;
+  const ReplayedCheckpoint checkpoint = shared_->checkpoint;
+  // The store may have been marked farther than replay is by now.
+  const bool marked = checkpoint.position <= engine_->found_mark().position;
+  if (shared_->replay_failed.load() == 0 && !marked &&
+      mark({checkpoint.position, checkpoint.redo, checkpoint.complete != 0}, true)) {
+    copy(checkpoint.redo);
+  }
+  shared_->checkpoint_replayed.store(0);
+}
+
+void LogKeeper::tick() {
+  if (!RecoveryInProgress() && !holds_checkpoints_) hold_checkpoints();
+  // While the store does not know what it lacks, it must not seem to hold everything.
+  note_failed_replay();
+  keep_replayed_checkpoint();
+  if (shared_->replay_failed.load() != 0) return;
+  const uint64_t redo = GetRedoRecPtr();
+  const bool checkpoint = redo != redo_;
+  const bool recovering = RecoveryInProgress();
+  // The mark that the end of recovery has left holds until there is something new.
+  if (recovering && shared_->recovery_ended.load() != 0) return;
+  const uint64_t position = recovering ? GetXLogReplayRecPtr(nullptr) : GetFlushRecPtr(nullptr);
+  if (recovering && position <= engine_->found_mark().position) return;
+  if (!checkpoint && position == position_ && changes_->load() == synced_changes_) return;
+  const bool marked = mark_now(checkpoint, false);
+  if (!checkpoint) return;
+  redo_ = redo;
+  // A checkpoint does not wait for a full disk: should a crash follow, the store is behind.
+  if (holds_checkpoints_ && marked && !engine_->generations().empty()) {
+    copy_store(engine_, redo);
+    log_checkpoint(false);
+  }
+  release_checkpoint();
+}
+
+void LogKeeper::finish() {
+  if (shared_->replay_failed.load() != 0) return;
+  if (mark_now(true, true) && holds_checkpoints_ && !engine_->generations().empty()) log_checkpoint(true);
+}
+
+}  // namespace pg_semantic

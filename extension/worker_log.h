@@ -1,0 +1,56 @@
+// The store beside PostgreSQL's log: how far it is known to hold what the log says.
+//
+// On the worker's main thread.  A few times a second the store is marked with the position that the log had on the disk
+// when all changes before it were applied.  A checkpoint of the primary is not completed before the
+// store has what was logged before its redo position: the worker is in the process array with DELAY_CHKPT_COMPLETE,
+// under a local transaction number that changes when that is done.  Then the worker logs that it is, before the
+// checkpoint's own record; whoever replays that does the same, so that a standby's restart points and backups find it
+// done.
+#ifndef PG_SEMANTIC_EXTENSION_WORKER_LOG_H
+#define PG_SEMANTIC_EXTENSION_WORKER_LOG_H
+
+#include "extension/server.h"
+
+#include <atomic>
+
+#include "extension/index_shared_memory.h"
+
+namespace pg_semantic {
+
+class LogKeeper {
+ public:
+  // `changes` counts what the request threads have applied.
+  LogKeeper(IndexSharedMemory* shared, index::Engine* engine, const std::atomic<uint64_t>* changes, uint64_t redo)
+      : shared_(shared), engine_(engine), changes_(changes), redo_(redo) {}
+
+  // To be called every kTickMilliseconds.
+  void tick();
+  // The last mark: nothing is applied any more.
+  void finish();
+
+  static constexpr long kTickMilliseconds = 100;
+
+ private:
+  void hold_checkpoints();
+  void release_checkpoint();
+  void note_failed_replay();
+  // False: it could not be written.
+  bool mark(const index::Mark& mark, bool sync);
+  bool mark_now(bool checkpoint, bool complete);
+  void log_checkpoint(bool complete);
+  void keep_replayed_checkpoint();
+  void copy(uint64_t redo);
+
+  IndexSharedMemory* shared_;
+  index::Engine* engine_;
+  const std::atomic<uint64_t>* changes_;
+  uint64_t redo_;  // of the last checkpoint whose changes the store holds
+  uint64_t position_ = 0;
+  uint64_t synced_changes_ = 0;
+  bool holds_checkpoints_ = false;
+  bool failing_ = false;  // the last mark could not be written
+};
+
+}  // namespace pg_semantic
+
+#endif  // PG_SEMANTIC_EXTENSION_WORKER_LOG_H

@@ -1,0 +1,200 @@
+#include "extension/worker_store.h"
+
+extern "C" {
+#include "replication/walsender.h"
+#include "replication/walsender_private.h"
+}
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <csignal>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace pg_semantic {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kCopyPrefix = "copy.";
+constexpr size_t kKeptCopies = 2;  // a backup may have begun to read the one before the newest
+
+fs::path root() { return fs::path(DataDir) / "pg_semantic"; }
+fs::path live_directory() { return root() / "pgsql_tmp.index"; }
+fs::path backup_note() { return root() / "pgsql_tmp.backup"; }
+
+std::string hexadecimal(uint64_t number) {
+  char digits[17];
+  const auto end = std::to_chars(digits, digits + 16, number, 16).ptr;
+  const std::string text(digits, end);
+  return std::string(16 - text.size(), '0') + text;
+}
+
+void sync_root() { fsync_fname_ext(root().c_str(), true, true, LOG); }
+
+void make_root() {
+  if (MakePGDirectory(root().c_str()) != 0 && errno != EEXIST) {
+    ereport(FATAL, (errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", root().c_str())));
+  }
+}
+
+// Oldest first: names are in the order of redo positions.
+std::vector<fs::path> list_copies() {
+  std::vector<fs::path> copies;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(root(), ignored)) {
+    if (entry.path().filename().string().starts_with(kCopyPrefix)) copies.push_back(entry.path());
+  }
+  std::sort(copies.begin(), copies.end());
+  return copies;
+}
+
+void rename_or_die(const fs::path& from, const fs::path& to) {
+  if (rename(from.c_str(), to.c_str()) != 0) {
+    ereport(FATAL,
+            (errcode_for_file_access(), errmsg("could not rename \"%s\" to \"%s\": %m", from.c_str(), to.c_str())));
+  }
+  sync_root();
+}
+
+uint64_t read_backup_note() {
+  std::ifstream file(backup_note());
+  std::string text;
+  uint64_t position = 0;
+  if (file >> text) std::from_chars(text.data(), text.data() + text.size(), position, 16);
+  return position;
+}
+
+void write_backup_note(uint64_t position) {
+  std::ofstream(backup_note()) << hexadecimal(position) << '\n';
+  fsync_fname_ext(backup_note().c_str(), false, true, LOG);
+}
+
+// A store that was copied file by file while its server wrote to it, or that has gone other ways than this server's
+// log.
+void forget_foreign_store(uint64_t backup) {
+  if (backup == 0 || read_backup_note() == backup) return;
+  std::error_code ignored;
+  fs::remove_all(live_directory(), ignored);
+  write_backup_note(backup);
+  sync_root();
+}
+
+// False: there is none.
+bool adopt_newest_copy() {
+  const std::vector<fs::path> copies = list_copies();
+  if (copies.empty()) return false;
+  rename_or_die(copies.back(), live_directory());
+  ereport(LOG, (errmsg("the semantic index store is taken from its copy \"%s\"", copies.back().filename().c_str())));
+  return true;
+}
+
+Result<std::unique_ptr<index::Engine>> open_live(const WorkerSettings& settings) {
+  index::EngineOptions options;
+  options.path = live_directory();
+  options.memory_bytes = settings.memory_bytes;
+  options.threads = settings.threads;
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, &before);
+  Result<std::unique_ptr<index::Engine>> engine = index::Engine::open(options);
+  sigprocmask(SIG_SETMASK, &before, nullptr);
+  return engine;
+}
+
+bool is_damage(StatusCode code) { return code == StatusCode::kCorrupt || code == StatusCode::kUnsupported; }
+
+// Restored from an inconsistent copy, for example, or one of another version's format.  Everything else goes on.
+void put_damaged_store_aside(const Status& status) {
+  const fs::path aside = root() / ("pgsql_tmp.damaged." + std::to_string(static_cast<long>(time(nullptr))));
+  rename_or_die(live_directory(), aside);
+  ereport(
+      LOG,
+      (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the semantic index store cannot be used: %s", status.message().c_str()),
+       status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str()),
+       errhint("It was renamed to \"%s\", which can be removed when the indexes are repaired.", aside.c_str())));
+}
+
+uint32 high(uint64_t position) { return static_cast<uint32>(position >> 32); }
+uint32 low(uint64_t position) { return static_cast<uint32>(position); }
+
+bool holds_all_before(const index::Mark& mark, uint64_t redo) {
+  return mark.complete || mark.position >= redo || mark.checkpoint >= redo;
+}
+
+bool backup_is_running() {
+  bool found = false;
+  for (int i = 0; i < max_wal_senders && !found; ++i) {
+    WalSnd* sender = &WalSndCtl->walsnds[i];
+    SpinLockAcquire(&sender->mutex);
+    found = sender->pid != 0 && sender->state == WALSNDSTATE_BACKUP;
+    SpinLockRelease(&sender->mutex);
+  }
+  return found;
+}
+
+}  // namespace
+
+std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const ReplayState& recovery) {
+  make_root();
+  forget_foreign_store(recovery.backup);
+  if (!fs::exists(live_directory())) adopt_newest_copy();
+  Result<std::unique_ptr<index::Engine>> engine = open_live(settings);
+  while (!engine && is_damage(engine.status().code())) {
+    put_damaged_store_aside(engine.status());
+    adopt_newest_copy();
+    engine = open_live(settings);
+  }
+  if (!engine) {
+    const Status& status = engine.status();
+    ereport(FATAL,
+            (errcode(ERRCODE_IO_ERROR), errmsg("could not open the semantic index store: %s", status.message().c_str()),
+             status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str()),
+             status.hint().empty() ? 0 : errhint("%s", status.hint().c_str())));
+  }
+  const index::Mark mark = (*engine)->found_mark();
+  if (!holds_all_before(mark, recovery.redo)) {
+    ereport(LOG, (errmsg("the semantic index store is behind the log"),
+                  errdetail("It holds what was logged before %X/%X; replay begins at %X/%X.", high(mark.position),
+                            low(mark.position), high(recovery.redo), low(recovery.redo)),
+                  errhint("Its indexes are repaired when they are used, or by semantic_index_repair().")));
+    const Status status = (*engine)->declare_behind();
+    if (!status.is_ok()) {
+      ereport(FATAL, (errcode(ERRCODE_IO_ERROR),
+                      errmsg("could not mark the semantic index store as behind: %s", status.message().c_str())));
+    }
+  }
+  return std::move(*engine);
+}
+
+void copy_store(index::Engine* engine, uint64_t redo) {
+  const fs::path copy = root() / (kCopyPrefix + hexadecimal(redo));
+  std::error_code ignored;
+  fs::remove_all(copy, ignored);
+  // Made under a name that is no copy's, so that none is half made.
+  const fs::path unfinished = root() / "pgsql_tmp.copy";
+  fs::remove_all(unfinished, ignored);
+  const Status status = engine->copy_to(unfinished);
+  if (!status.is_ok()) {
+    ereport(LOG, (errmsg("could not copy the semantic index store for backups: %s", status.message().c_str()),
+                  status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str())));
+    return;
+  }
+  if (rename(unfinished.c_str(), copy.c_str()) != 0) {
+    ereport(LOG, (errcode_for_file_access(),
+                  errmsg("could not rename \"%s\" to \"%s\": %m", unfinished.c_str(), copy.c_str())));
+    return;
+  }
+  sync_root();
+  if (backup_is_running()) return;
+  const std::vector<fs::path> copies = list_copies();
+  for (size_t i = 0; i + kKeptCopies < copies.size(); ++i) fs::remove_all(copies[i], ignored);
+}
+
+}  // namespace pg_semantic

@@ -1,0 +1,32 @@
+// Where the worker's store lies in the data directory, and which one is used.
+//
+//   pg_semantic/pgsql_tmp.index      the store; base backups and pg_rewind leave out what begins with pgsql_tmp,
+//                                    as they must, since files copied while RocksDB writes do not fit each other
+//   pg_semantic/copy.<redo>          a consistent copy (hard links) for them, made by each checkpoint
+//   pg_semantic/pgsql_tmp.backup     where the backup began that the store was taken from
+//
+// A server that starts from a backup takes the newest copy in it; replay brings that up to date.  So does one
+// whose store is damaged or missing.
+#ifndef PG_SEMANTIC_EXTENSION_WORKER_STORE_H
+#define PG_SEMANTIC_EXTENSION_WORKER_STORE_H
+
+#include "extension/server.h"
+
+#include <memory>
+
+#include "extension/worker_protocol.h"
+
+namespace pg_semantic {
+
+// Opens the store, with every signal blocked, so that its threads inherit that.  Damaged ones are put aside, not
+// removed. `recovery`: redo: before it nothing is replayed; a store that does not hold all that was logged before it is
+// declared behind.  FATAL when none can be opened.
+std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const ReplayState& recovery);
+
+// Makes the copy that belongs to the checkpoint with this redo position, and removes those that no backup can
+// be reading.  Failure is logged.
+void copy_store(index::Engine* engine, uint64_t redo);
+
+}  // namespace pg_semantic
+
+#endif  // PG_SEMANTIC_EXTENSION_WORKER_STORE_H
