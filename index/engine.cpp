@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 
 #include "index/check.h"
 #include "index/clustering.h"
@@ -139,7 +140,10 @@ Status EngineImpl::drop(GenerationId id, LogPosition position) {
     }
     generation->publish(nullptr);
     generation->catch_up_from.reset();
-    remove_spool(*storage_, generation.get());
+    // Were the drop forgotten in a power loss, the spool would be missed; else it is removed when the directory is
+    // opened.
+    const bool is_spooling = std::filesystem::exists(Spool::path(options_.path, id));
+    if (is_spooling && storage_->sync().is_ok()) remove_spool(*storage_, generation.get());
   }
   {
     const std::unique_lock lock(generations_mutex_);

@@ -195,7 +195,8 @@ class Engine {
 
   // From now on, for all generations (one), on the disk: rows may be missing, or be there that should not.  Searching,
   // scoring and measuring of such a generation are refused (kBehind), all else goes on, until the caller has put its
-  // rows right and says so.  kNotFound: no such generation.
+  // rows right and says so.  The log must be on the disk up to the changes of the repair before: were they lost with
+  // the end of the log, they would be undone.  kNotFound: no such generation.
   virtual Status declare_behind() = 0;
   virtual Status declare_repaired(GenerationId generation) = 0;
 

@@ -211,6 +211,7 @@ Status Storage::write(rocksdb::WriteBatch* batch) const {
 }
 
 Status Storage::sync() const {
+  PG_SEMANTIC_RETURN_IF_ERROR(may_flush());
   std::unique_lock lock(sync_mutex_);
   const uint64_t ticket = ++sync_tickets_;
   while (synced_ < ticket) {

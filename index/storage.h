@@ -106,8 +106,8 @@ class Storage {
 
  private:
   Storage() = default;
-  // Refuses what would flush after RocksDB has failed to write: flushing what failed before is an assertion of
-  // RocksDB, which ends the process.
+  // Refuses what would flush or sync after RocksDB has failed to write: doing so again with what failed before is an
+  // assertion of RocksDB, which ends the process.
   [[nodiscard]] Status may_flush() const;
 
   std::string directory_;

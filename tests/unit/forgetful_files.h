@@ -2,10 +2,11 @@
 // names in a directory as well as bytes in a file.
 //
 // Nothing is really synced, which makes tests fast; a sync notes how much of the file
-// there is.  From fail_after() on everything fails that would change a file that counts.
+// there is.  When the power fails, what would be left is set aside, and everything goes
+// on as if nothing had happened until forget(): so no code that handles errors is run.
 //
-// Thread safety: every function may be called from any thread; forget() when nobody
-// else uses the files.
+// Thread safety: every function may be called from any thread; use() and forget() when
+// nobody else uses the files.
 #ifndef PG_SEMANTIC_TESTS_UNIT_FORGETFUL_FILES_H
 #define PG_SEMANTIC_TESTS_UNIT_FORGETFUL_FILES_H
 
@@ -16,6 +17,7 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <mutex>
 #include <random>
@@ -33,45 +35,41 @@ class ForgetfulFiles : public rocksdb::FileSystemWrapper {
   ForgetfulFiles() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
   [[nodiscard]] const char* Name() const override { return "ForgetfulFiles"; }
 
-  // So many writes and syncs still work.
+  // The directory whose files these are, and one beside it for what a power failure leaves.
+  void use(const std::string& directory, const std::string& left, uint64_t seed) {
+    directory_ = directory;
+    left_over_ = left;
+    random_.seed(seed);
+  }
+  // The power fails after so many writes and syncs.  Nobody sees it, but what is done from then on counts for nothing.
   void fail_after(int64_t operations) { left_ = operations; }
-  [[nodiscard]] bool has_failed() const { return left_ <= 0; }
+  [[nodiscard]] bool has_failed() const { return left_ < 0; }
 
-  // The power failed: only what was synced is there, and of the files that were written last perhaps more.
-  void forget(const std::string& directory, std::mt19937_64& random) {
+  // The power fails now, if it did not before, and comes again.  Nobody uses the files.
+  void forget() {
+    if (!has_failed()) fail();
+    std::filesystem::remove_all(directory_);
+    std::filesystem::rename(left_over_, directory_);
     const std::lock_guard lock(mutex_);
-    const std::string last_log = newest_log(directory);
-    for (const auto& file : std::filesystem::directory_iterator(directory)) {
-      if (!file.is_regular_file()) continue;
-      const std::string path = file.path().string();
-      if (!named_.contains(path)) {
-        std::filesystem::remove(path);
-        continue;
-      }
-      const uint64_t size = file.file_size(), synced = std::min(size, synced_[path]);
-      const bool may_have_more = path == last_log || file.path().filename().string().starts_with("collected-");
-      const uint64_t more = may_have_more && random() % 2 == 0 ? random() % (size - synced + 1) : 0;
-      std::filesystem::resize_file(path, synced + more);
-      synced_[path] = synced + more;
-    }
-    for (const auto& [path, content] : replaced_) {
-      rocksdb::WriteStringToFile(target(), content, path);
-      named_.insert(path);
-      synced_[path] = content.size();
-    }
+    synced_.clear();
+    named_.clear();
     replaced_.clear();
+    for (const auto& file : std::filesystem::directory_iterator(directory_)) {
+      named_.insert(file.path().string());
+      synced_[file.path().string()] = file.file_size();
+    }
     left_ = INT64_MAX;
   }
 
   IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                            std::unique_ptr<rocksdb::FSWritableFile>* file, Context* context) override {
-    if (!may_go_on(path)) return failure();
+    count();
     note(path, 0);
     return wrapped(path, target()->NewWritableFile(path, options, file, context), file);
   }
   IOStatus ReopenWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                               std::unique_ptr<rocksdb::FSWritableFile>* file, Context* context) override {
-    if (!may_go_on(path)) return failure();
+    count();
     return wrapped(path, target()->ReopenWritableFile(path, options, file, context), file);
   }
   IOStatus NewDirectory(const std::string& path, const Options& options, std::unique_ptr<rocksdb::FSDirectory>* opened,
@@ -81,16 +79,13 @@ class ForgetfulFiles : public rocksdb::FileSystemWrapper {
     return status;
   }
   IOStatus DeleteFile(const std::string& path, const Options& options, Context* context) override {
-    if (has_failed()) return failure();
-    {
-      const std::lock_guard lock(mutex_);
-      named_.erase(path);
-    }
+    const std::lock_guard lock(mutex_);
+    named_.erase(path);
     return target()->DeleteFile(path, options, context);
   }
   IOStatus RenameFile(const std::string& from, const std::string& to, const Options& options,
                       Context* context) override {
-    if (!may_go_on(to)) return failure();
+    count();
     const std::lock_guard lock(mutex_);
     std::string before;
     if (named_.erase(to) > 0 && rocksdb::ReadFileToString(target(), to, &before).ok())
@@ -100,7 +95,7 @@ class ForgetfulFiles : public rocksdb::FileSystemWrapper {
     return target()->RenameFile(from, to, options, context);
   }
   IOStatus LinkFile(const std::string& from, const std::string& to, const Options& options, Context* context) override {
-    if (!may_go_on(to)) return failure();
+    count();
     const std::lock_guard lock(mutex_);
     synced_[to] = synced_[from];
     return target()->LinkFile(from, to, options, context);
@@ -113,11 +108,13 @@ class ForgetfulFiles : public rocksdb::FileSystemWrapper {
         : FSWritableFileOwnerWrapper(std::move(file)), files_(files), path_(std::move(path)) {}
     using FSWritableFileOwnerWrapper::Append;
     IOStatus Append(const rocksdb::Slice& data, const Options& options, Context* context) override {
-      return files_->may_go_on(path_) ? target()->Append(data, options, context) : failure();
+      files_->count();
+      return target()->Append(data, options, context);
     }
     IOStatus Append(const rocksdb::Slice& data, const Options& options,
                     const rocksdb::DataVerificationInfo& information, Context* context) override {
-      return files_->may_go_on(path_) ? target()->Append(data, options, information, context) : failure();
+      files_->count();
+      return target()->Append(data, options, information, context);
     }
     IOStatus Sync(const Options&, Context*) override { return files_->sync(path_); }
     IOStatus Fsync(const Options&, Context*) override { return files_->sync(path_); }
@@ -142,11 +139,30 @@ class ForgetfulFiles : public rocksdb::FileSystemWrapper {
     std::string path_;
   };
 
-  static IOStatus failure() { return IOStatus::IOError("the power has failed"); }
-  // Sorted files mean nothing without an entry in a manifest, and RocksDB 7.8 with assertions, as Debian builds it,
-  // aborts where a compaction cannot write its first one.
-  bool may_go_on(const std::string& path) {
-    return std::filesystem::path(path).extension() == ".sst" || left_.fetch_sub(1) > 0;
+  void count() {
+    if (left_.fetch_sub(1) == 0) fail();
+  }
+
+  // Keeps only what was synced, and of the files that were written last perhaps more.
+  void fail() {
+    left_ = -1;
+    const std::lock_guard lock(mutex_);
+    std::filesystem::create_directory(left_over_);
+    const std::string last_log = newest_log();
+    for (const auto& file : std::filesystem::directory_iterator(directory_)) {
+      const std::string path = file.path().string(), name = file.path().filename().string();
+      std::string content;
+      if (!file.is_regular_file() || !named_.contains(path)) continue;
+      if (!rocksdb::ReadFileToString(target(), path, &content).ok()) continue;
+      const uint64_t synced = std::min<uint64_t>(content.size(), synced_[path]);
+      const bool may_have_more = (path == last_log || name.starts_with("collected-")) && random_() % 2 == 0;
+      content.resize(synced + (may_have_more ? random_() % (content.size() - synced + 1) : 0));
+      keep(name, content);
+    }
+    for (const auto& [path, content] : replaced_) keep(std::filesystem::path(path).filename().string(), content);
+  }
+  void keep(const std::string& name, const std::string& content) {
+    std::ofstream(left_over_ + "/" + name, std::ios::binary) << content;
   }
 
   IOStatus wrapped(const std::string& path, IOStatus opened, std::unique_ptr<rocksdb::FSWritableFile>* file) {
@@ -158,14 +174,14 @@ class ForgetfulFiles : public rocksdb::FileSystemWrapper {
     synced_[path] = synced;
   }
   IOStatus sync(const std::string& path) {
-    if (!may_go_on(path)) return failure();
+    count();
     std::error_code error;
     const auto size = std::filesystem::file_size(path, error);
     if (!error) note(path, size);
     return IOStatus::OK();
   }
   IOStatus sync_names(const std::string& directory) {
-    if (!may_go_on(directory)) return failure();
+    count();
     const std::lock_guard lock(mutex_);
     for (const auto& file : std::filesystem::directory_iterator(directory)) {
       named_.insert(file.path().string());
@@ -174,19 +190,21 @@ class ForgetfulFiles : public rocksdb::FileSystemWrapper {
     return IOStatus::OK();
   }
   // RocksDB syncs a log before it relies on a later one; only of the last may there be more than was synced.
-  std::string newest_log(const std::string& directory) {
+  std::string newest_log() {
     std::string newest;
-    for (const auto& file : std::filesystem::directory_iterator(directory)) {
+    for (const auto& file : std::filesystem::directory_iterator(directory_)) {
       const std::string path = file.path().string();
       if (file.path().extension() == ".log" && path > newest) newest = path;
     }
-    for (const auto& file : std::filesystem::directory_iterator(directory)) {
+    for (const auto& file : std::filesystem::directory_iterator(directory_)) {
       const std::string path = file.path().string();
       if (file.path().extension() == ".log" && path != newest && synced_[path] < file.file_size()) return "";
     }
     return newest;
   }
 
+  std::string directory_, left_over_;
+  std::mt19937_64 random_;
   std::atomic<int64_t> left_{INT64_MAX};
   std::mutex mutex_;
   std::map<std::string, uint64_t> synced_;       // bytes of each file

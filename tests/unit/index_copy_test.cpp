@@ -39,6 +39,7 @@ class Writer {
             EXPECT_TRUE(status.is_ok()) << text_of(status);
             if (!status.is_ok()) return;
             acknowledged_ = row;
+            std::this_thread::sleep_for(std::chrono::microseconds(500));
           }
         }) {}
   ~Writer() {
