@@ -13,6 +13,7 @@
 #include "extension/index_client.h"
 #include "extension/index_functions.h"
 #include "extension/index_metapage.h"
+#include "extension/index_options.h"
 #include "extension/index_rows.h"
 #include "extension/index_transaction.h"
 
@@ -136,6 +137,30 @@ void check_unmet_entries(CheckState* check, Relation heap, Snapshot snapshot) {
   }
 }
 
+// What else the check runs are functions of the index's expressions and predicate, which the table's owner chose: they
+// run as the owner's, whoever checks, and can do no more than in a REINDEX.
+struct OwnersFrame {
+  Oid user;
+  int context;
+  int settings;
+};
+
+OwnersFrame become_owner(Relation heap) {
+  OwnersFrame before = {};
+  GetUserIdAndSecContext(&before.user, &before.context);
+  SetUserIdAndSecContext(heap->rd_rel->relowner, before.context | SECURITY_RESTRICTED_OPERATION);
+  before.settings = NewGUCNestLevel();
+#if PG_VERSION_NUM >= 170000
+  RestrictSearchPath();
+#endif
+  return before;
+}
+
+void become_caller(const OwnersFrame& before) {
+  AtEOXact_GUC(false, before.settings);
+  SetUserIdAndSecContext(before.user, before.context);
+}
+
 void check_index(CheckState* check, Relation heap, Relation index) {
   check->metapage = *read_metapage(index);
   StatisticsReply statistics;
@@ -167,7 +192,9 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_check) {
   ReturnSetInfo* rows = begin_rows(fcinfo);
   require_index_worker();
   const Oid index_oid = PG_GETARG_OID(0);
-  const Oid table_oid = IndexGetRelation(index_oid, true);
+  const Oid table_oid = is_semantic_index(index_oid) ? IndexGetRelation(index_oid, true) : InvalidOid;
+  // Before anything is locked: who may not read the table does not hold up its VACUUM either.
+  if (OidIsValid(table_oid)) require_every_row(table_oid);
   // The table first, as everybody locks them.
   Relation heap = OidIsValid(table_oid) ? try_relation_open(table_oid, ShareUpdateExclusiveLock) : nullptr;
   Relation index = open_semantic_index(index_oid, AccessShareLock);
@@ -175,14 +202,15 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_check) {
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
                     errmsg("the table of index \"%s\" is gone", RelationGetRelationName(index))));
   }
-  require_select_on_table(table_oid);
   if (RELATION_IS_OTHER_TEMP(index)) {
     ereport(ERROR,
             (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot check a temporary index of another session")));
   }
   CheckState check = {};
   check.rows = rows;
+  const OwnersFrame caller = become_owner(heap);
   check_index(&check, heap, index);
+  become_caller(caller);
   relation_close(index, AccessShareLock);
   relation_close(heap, ShareUpdateExclusiveLock);
   PG_RETURN_VOID();

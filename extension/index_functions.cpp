@@ -6,6 +6,7 @@ extern "C" {
 #include "catalog/pg_operator.h"
 #include "utils/catcache.h"
 #include "utils/regproc.h"
+#include "utils/rls.h"
 #include "utils/ruleutils.h"
 }
 
@@ -72,9 +73,20 @@ Relation open_semantic_index(Oid index, LOCKMODE lock) {
   return relation;
 }
 
-void require_select_on_table(Oid table) {
+bool may_read_every_row(Oid table) {
+  return pg_class_aclcheck(table, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+         check_enable_rls(table, InvalidOid, true) != RLS_ENABLED;
+}
+
+void require_every_row(Oid table) {
   const AclResult allowed = pg_class_aclcheck(table, GetUserId(), ACL_SELECT);
   if (allowed != ACLCHECK_OK) aclcheck_error(allowed, OBJECT_TABLE, get_rel_name(table));
+  if (check_enable_rls(table, InvalidOid, true) == RLS_ENABLED) {
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                    errmsg("permission denied to read every row of table \"%s\"", get_rel_name(table)),
+                    errdetail("Row-level security of the table applies to this role, and the function reads all rows."),
+                    errhint("Call it as the table's owner or as a role with BYPASSRLS.")));
+  }
 }
 
 namespace {
@@ -275,7 +287,7 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_recall) {
   }
   require_index_worker();
   Relation index = open_semantic_index(PG_GETARG_OID(0), AccessShareLock);
-  require_select_on_table(index->rd_index->indrelid);
+  require_every_row(index->rd_index->indrelid);
   const IndexMetapage metapage = *read_metapage(index);
   float recall = get_float4_nan();
   if (metapage.generation != 0) {
