@@ -62,7 +62,11 @@ const char* obstacle(Relation index, const IndexMetapage& metapage) {
 }  // namespace
 
 Relation open_semantic_index(Oid index, LOCKMODE lock) {
-  Relation relation = relation_open(index, lock);
+  Relation relation = try_relation_open(index, lock);
+  if (relation == nullptr) {
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", index),
+                    errhint("The view semantic_indexes lists the semantic indexes.")));
+  }
   if (relation->rd_rel->relkind != RELKIND_INDEX || relation->rd_rel->relam != semantic_access_method()) {
     ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
                     errmsg("\"%s\" is not a semantic index", RelationGetRelationName(relation)),

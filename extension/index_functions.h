@@ -6,7 +6,7 @@
 
 namespace pg_semantic {
 
-// 42809 when it is something else.
+// 42P01 when it is not there, 42809 when it is something else.
 Relation open_semantic_index(Oid index, LOCKMODE lock);
 
 // Whether the user may read the whole table and row security hides none of its rows.
