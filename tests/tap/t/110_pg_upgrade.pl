@@ -28,6 +28,8 @@ $old->safe_psql('postgres', qq{
     CREATE UNLOGGED TABLE jottings (id int, body text);
     CREATE INDEX jottings_body ON jottings USING semantic (body);
     INSERT INTO jottings SELECT id, body FROM docs;
+    CREATE UNLOGGED TABLE scraps (id int, body text);
+    CREATE INDEX scraps_body ON scraps USING semantic (body);
     CREATE TABLE kept_queries (id int, query semantic_query);
     INSERT INTO kept_queries VALUES (1, 'a hot oven')});
 $old->safe_psql('other', 'CREATE EXTENSION pg_semantic; CREATE TABLE t (id int, body text);
@@ -71,10 +73,10 @@ sub preload {
 sub answers_as_before {
     my ($node, $how) = @_;
     foreach my $database ('postgres', 'other') {
-        my $stale = $node->safe_psql($database, "SELECT index FROM semantic_indexes WHERE state <> 'ready'");
+        my $stale = $node->safe_psql($database, "SELECT index FROM semantic_indexes WHERE state <> 'ready' AND index::text <> 'scraps_body'");
         note("$how, $database: REINDEX of ", join(' ', split /\n/, $stale));
         $node->safe_psql($database, "REINDEX INDEX $_") foreach split /\n/, $stale;
-        is($node->safe_psql($database, "SELECT index, state FROM semantic_indexes WHERE state <> 'ready'"), '', "$how, $database: indexes are ready");
+        is($node->safe_psql($database, "SELECT index, state FROM semantic_indexes WHERE state <> 'ready' AND index::text <> 'scraps_body'"), '', "$how, $database: indexes are ready");
     }
     foreach my $i (0 .. $#questions) {
         my ($database, $question) = @{ $questions[$i] };
@@ -90,6 +92,13 @@ sub answers_as_before {
     $node->start;
     is($node->safe_psql('postgres', "INSERT INTO jottings VALUES (7, 'bread'); $forced SELECT id FROM jottings ORDER BY body <=> 'bread'"),
         '7', "$how: the unlogged index works after a crash");
+    # One without REINDEX was made empty by pg_upgrade, before there was a model.
+    if ($how =~ /pg_upgrade/) {
+        ($status, $output, $error) = $node->psql('postgres', "INSERT INTO scraps VALUES (1, 'x')");
+        like($error, qr/index "scraps_body" has no model.*HINT:  REINDEX INDEX scraps_body/s, "$how: an unlogged index that had no REINDEX says so");
+        is($node->safe_psql('postgres', "REINDEX INDEX scraps_body; INSERT INTO scraps VALUES (1, 'x'); $forced SELECT id FROM scraps ORDER BY body <=> 'x'"),
+            '1', "$how: which helps");
+    }
     no_crash_in_log($node, $how);
 }
 
