@@ -33,7 +33,8 @@ struct IndexMetapage {
 };
 
 // The cached copy, checked; ERROR with a HINT when it is damaged (XX002), or
-// was copied with its database and so belongs to another one (55000), or comes from pg_upgrade without its model (55000).
+// was copied with its database and so belongs to another one (55000), or comes from pg_upgrade without its model
+// (55000).
 const IndexMetapage* read_metapage(Relation index);
 
 // What this backend has learnt of an index, kept as long as the cached copy.
