@@ -20,7 +20,7 @@ my $node = new_server('fuzz', conf => qq{
 log_line_prefix = '%m [%p] %e '
 log_error_verbosity = verbose
 log_min_messages = error
-statement_timeout = 3s
+statement_timeout = 1s
 restart_after_crash = on
 semantic.threads = 2
 maintenance_work_mem = 16MB
@@ -55,7 +55,7 @@ sub one_of { return $_[ int rand @_ ] }
 my @texts = map { "E'$_'" } '', ' ', 'x', 'how do I reset my password', 'tabs\tand\nlines\r\n\n\nparagraph', '[MASK]', 'the [MASK] of it',
   '[MASK] [MASK]', '[CLS] [SEP] [PAD]', '\U0001F600 \U0001F468\u200D\U0001F469', '\u0301\u200b\ufeff', '\x01\x02', 'This is {}.', '{}', 'simple', 'first', 'none',
   'max', 'query', 'fp16', 'int8', '/', '/nonexistent', '%s%n', '\'\'; --', 'a\\\\0b';
-push @texts, "repeat('long text. ', 2000)", "repeat('a', 5000)", "repeat(U&'\\4E2D', 600)", "repeat('[MASK]', 40)", "repeat(' ', 3000)";
+push @texts, "repeat('long text. ', 700)", "repeat('a', 5000)", "repeat(U&'\\4E2D', 600)", "repeat('[MASK]', 40)", "repeat(' ', 3000)";
 my @indexes = (qw('fuzz.docs_body' 'fuzz.docs_short' 'fuzz.docs_upper' 'fuzz.docs_cosine' 'fuzz.docs_l2' 'fuzz.docs_ip' 'fuzz.parts_body'
   'fuzz.parts_low_body_idx' 'fuzz.parts_high_body_idx' 'fuzz.unlogged_vector' 'fuzz.empty_body'), "'fuzz.docs'", "'pg_class'",
     "'pg_class_oid_index'", '0', '1', '4294967295', $foreign, "'semantic_models'");
@@ -174,7 +174,7 @@ my $log_start = -s $node->logfile;
 my ($statements, $deaths) = (0, 0);
 my $end = time + $seconds;
 my $file = "$PostgreSQL::Test::Utils::tmp_check/statements.sql";
-while (time < $end) {
+while (time < $end || $statements < 900) {
     # A session each: psql goes on after errors, and ends with 2 where it loses the server.
     my @batch = map { statement() . ';' } 1 .. 150;
     unlink $file;
@@ -191,7 +191,7 @@ while (time < $end) {
 diag("$statements statements");
 is($deaths, 0, 'no session lost its server');
 my @never = grep { !$called{$_} } map { $_->[0] } @functions;
-is("@never", '', 'every function was called') if $seconds >= 10;
+is("@never", '', 'every function was called');
 
 my $log = substr(slurp_file($node->logfile), $log_start);
 my @internal = grep { /\] (XX\w{3}|F0000|58000) (ERROR|FATAL|PANIC)/ } split /\n(?=\d{4}-)/, $log;
