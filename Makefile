@@ -162,7 +162,7 @@ $(BUILD)/tests/fuzz.a: $(fuzz_objects) $(encoder_objects)
 export BUILD PG_CONFIG
 
 .PHONY: deps check check-structure check-unit check-regress check-isolation check-tap check-sanitize sanitize \
-	check-models fuzz bench bench-index lint format quickstart quickstart-stop help
+	check-models fuzz sqlsmith bench bench-index lint format quickstart quickstart-stop help
 
 deps:
 	@tests/run/deps.sh all
@@ -199,6 +199,10 @@ check-models:
 fuzz:
 	@tests/run/fuzz.sh $(or $(FUZZ_SECONDS),600) $(TARGETS)
 
+# SECONDS=60: that long instead of half an hour.
+sqlsmith:
+	@tests/run/sqlsmith.sh $(or $(SECONDS),1800)
+
 bench:
 	@tests/bench/bench.sh
 
@@ -234,6 +238,7 @@ help:
 	@echo "make check-models MODELS=DIRECTORY  compare downloaded models with published values"
 	@echo "make sanitize         the unit tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer"
 	@echo "make fuzz             libFuzzer over everything that parses, ten minutes each (FUZZ_SECONDS, TARGETS)"
+	@echo "make sqlsmith         random SQL by sqlsmith against a server with the extension, half an hour (SECONDS)"
 	@echo "make bench            measure"
 	@echo "make bench-index      measure the index, beside pgvector where it is installed"
 	@echo "make lint             clang-format, clang-tidy, cppcheck, shellcheck, include rules"

@@ -76,6 +76,9 @@ double scan_heap(Relation heap, Relation index, IndexInfo* info, BuildState* bui
 }  // namespace
 
 IndexBuildResult* build_index(Relation heap, Relation index, IndexInfo* info) {
+  auto* result = static_cast<IndexBuildResult*>(palloc0(sizeof(IndexBuildResult)));
+  // pg_upgrade puts the old cluster's file in the place of this one's.
+  if (IsBinaryUpgrade) return result;
   require_index_worker();
   const LoadedModel* model = nullptr;
   BuildState build = {};
@@ -97,7 +100,6 @@ IndexBuildResult* build_index(Relation heap, Relation index, IndexInfo* info) {
   if (build.durability == Durability::kLogged) log_finished_build(build.metapage.generation);
   write_metapage(index, MAIN_FORKNUM, build.metapage);
 
-  auto* result = static_cast<IndexBuildResult*>(palloc(sizeof(IndexBuildResult)));
   result->heap_tuples = heap_tuples;
   result->index_tuples = static_cast<double>(build.sent);
   return result;

@@ -13,8 +13,10 @@
 #include "extension/index_entries.h"
 #include "extension/index_functions.h"
 #include "extension/index_metapage.h"
+#include "extension/index_options.h"
 #include "extension/index_rows.h"
 #include "extension/index_transaction.h"
+#include "extension/owners_frame.h"
 
 namespace pg_semantic {
 namespace {
@@ -140,7 +142,9 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_check) {
   ReturnSetInfo* rows = begin_rows(fcinfo);
   require_index_worker();
   const Oid index_oid = PG_GETARG_OID(0);
-  const Oid table_oid = IndexGetRelation(index_oid, true);
+  const Oid table_oid = is_semantic_index(index_oid) ? IndexGetRelation(index_oid, true) : InvalidOid;
+  // Before anything is locked: who may not read the table does not hold up its VACUUM either.
+  if (OidIsValid(table_oid)) require_every_row(table_oid);
   // The table first, as everybody locks them.  A standby allows no lock that would keep replayed removals out.
   const LOCKMODE lock = RecoveryInProgress() ? AccessShareLock : ShareUpdateExclusiveLock;
   Relation heap = OidIsValid(table_oid) ? try_relation_open(table_oid, lock) : nullptr;
@@ -149,14 +153,15 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_check) {
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
                     errmsg("the table of index \"%s\" is gone", RelationGetRelationName(index))));
   }
-  require_select_on_table(table_oid);
   if (RELATION_IS_OTHER_TEMP(index)) {
     ereport(ERROR,
             (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot check a temporary index of another session")));
   }
   CheckState check = {};
   check.rows = rows;
+  const OwnersFrame caller = become_owner(heap);
   check_index(&check, heap, index);
+  become_caller(caller);
   relation_close(index, AccessShareLock);
   relation_close(heap, lock);
   PG_RETURN_VOID();

@@ -6,6 +6,7 @@ extern "C" {
 #include "catalog/pg_operator.h"
 #include "utils/catcache.h"
 #include "utils/regproc.h"
+#include "utils/rls.h"
 #include "utils/ruleutils.h"
 }
 
@@ -60,7 +61,11 @@ const char* obstacle(Relation index, const IndexMetapage& metapage) {
 }  // namespace
 
 Relation open_semantic_index(Oid index, LOCKMODE lock) {
-  Relation relation = relation_open(index, lock);
+  Relation relation = try_relation_open(index, lock);
+  if (relation == nullptr) {
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", index),
+                    errhint("The view semantic_indexes lists the semantic indexes.")));
+  }
   if (relation->rd_rel->relkind != RELKIND_INDEX || relation->rd_rel->relam != semantic_access_method()) {
     ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
                     errmsg("\"%s\" is not a semantic index", RelationGetRelationName(relation)),
@@ -71,9 +76,20 @@ Relation open_semantic_index(Oid index, LOCKMODE lock) {
   return relation;
 }
 
-void require_select_on_table(Oid table) {
+bool may_read_every_row(Oid table) {
+  return pg_class_aclcheck(table, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+         check_enable_rls(table, InvalidOid, true) != RLS_ENABLED;
+}
+
+void require_every_row(Oid table) {
   const AclResult allowed = pg_class_aclcheck(table, GetUserId(), ACL_SELECT);
   if (allowed != ACLCHECK_OK) aclcheck_error(allowed, OBJECT_TABLE, get_rel_name(table));
+  if (check_enable_rls(table, InvalidOid, true) == RLS_ENABLED) {
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                    errmsg("permission denied to read every row of table \"%s\"", get_rel_name(table)),
+                    errdetail("Row-level security of the table applies to this role, and the function reads all rows."),
+                    errhint("Call it as the table's owner or as a role with BYPASSRLS.")));
+  }
 }
 
 namespace {
@@ -277,7 +293,7 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_recall) {
   }
   require_index_worker();
   Relation index = open_semantic_index(PG_GETARG_OID(0), AccessShareLock);
-  require_select_on_table(index->rd_index->indrelid);
+  require_every_row(index->rd_index->indrelid);
   const IndexMetapage metapage = *read_metapage(index);
   float recall = get_float4_nan();
   if (metapage.generation != 0) {

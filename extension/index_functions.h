@@ -6,11 +6,15 @@
 
 namespace pg_semantic {
 
-// 42809 when it is something else.
+// 42P01 when it is not there, 42809 when it is something else.
 Relation open_semantic_index(Oid index, LOCKMODE lock);
 
-// 42501 unless the caller may read the table.
-void require_select_on_table(Oid table);
+// Whether the user may read the whole table and row security hides none of its rows.
+bool may_read_every_row(Oid table);
+
+// 42501 unless the caller may read every row of the table: for functions that tell of rows without being
+// a query of the caller's.
+void require_every_row(Oid table);
 
 }  // namespace pg_semantic
 

@@ -44,6 +44,12 @@ const IndexMetapage* read_metapage(Relation index) {
     make_copied_index_its_own(index);
     return read_metapage(index);
   }
+  if (metapage.embeds_text != 0 && metapage.fingerprint[0] == '\0') {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("index \"%s\" has no model", RelationGetRelationName(index)),
+                    errdetail("It is of an unlogged table, and was emptied by a crash after pg_upgrade had made it."),
+                    errhint("REINDEX INDEX %s.", RelationGetRelationName(index))));
+  }
   // Generation 0 is about to change; everything else stays until the next build.
   if (metapage.generation == 0) {
     auto* copy = static_cast<IndexMetapage*>(palloc(sizeof(metapage)));
@@ -98,6 +104,8 @@ IndexMetapage describe_index(Relation index, const LoadedModel** model) {
   metapage.codec = static_cast<uint8>(codec_option(index));
   metapage.embeds_text = kind == OpclassKind::kText ? 1 : 0;
   *model = nullptr;
+  // The models come after the indexes there.
+  if (IsBinaryUpgrade) return metapage;
   if (kind == OpclassKind::kText) {
     const LoadedModel* found = find_model(model_option(index));
     lock_model(found->fingerprint.c_str(), false);

@@ -32,8 +32,8 @@ struct IndexMetapage {
   char fingerprint[65];     // "" for real[]
 };
 
-// The cached copy, checked; ERROR with a HINT when it is damaged (XX002).  An index that was copied with its
-// database gets rows of its own first (index_repair.h).
+// The cached copy, checked; ERROR with a HINT when it is damaged (XX002), or comes from pg_upgrade without its model
+// (55000).  An index that was copied with its database gets rows of its own first (index_repair.h).
 const IndexMetapage* read_metapage(Relation index);
 
 // What this backend has learnt of an index, kept as long as the cached copy.

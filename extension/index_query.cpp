@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "extension/index_distance_cache.h"
 #include "extension/index_options.h"
 
 namespace pg_semantic {
@@ -50,10 +49,13 @@ IndexQuery read_index_query(Relation index, const IndexMetapage& metapage, Datum
   return {nullptr, vector_of_value(index, argument)};
 }
 
-void remember_row_distance(const IndexQuery& query, const index::ContentHash& hash, double distance) {
+bool remember_row_distance(const IndexQuery& query, const index::ContentHash& hash, double distance, ScannedKey* key) {
   // The operator's value is the distance of whole embeddings: one of leading dimensions must not become it.
-  if (query.text == nullptr || query.vector.size() != query_embedding(query.text).size()) return;
-  remember_scanned_distance(query.text, reinterpret_cast<const uint8_t*>(hash.data()), distance);
+  if (query.text == nullptr || query.vector.size() != query_embedding(query.text).size()) return false;
+  const ScannedKey left =
+      remember_scanned_distance(query.text, reinterpret_cast<const uint8_t*>(hash.data()), distance);
+  if (key != nullptr) *key = left;
+  return true;
 }
 
 }  // namespace pg_semantic

@@ -6,6 +6,7 @@
 
 #include <span>
 
+#include "extension/index_distance_cache.h"
 #include "extension/index_metapage.h"
 #include "extension/semantic_query.h"
 #include "index/engine.h"
@@ -31,8 +32,10 @@ double least_distance(const index::SearchHit& hit);
 IndexQuery read_index_query(Relation index, const IndexMetapage& metapage, Datum argument, Oid type);
 
 // Leaves the distance of a returned row to the operator, should the select list
-// ask for it: a text is then not embedded again.
-void remember_row_distance(const IndexQuery& query, const index::ContentHash& hash, double distance);
+// ask for it: a text is then not embedded again.  False: there was nothing to leave.  *key, where it is
+// not nullptr, is for forget_scanned_distance().
+bool remember_row_distance(const IndexQuery& query, const index::ContentHash& hash, double distance,
+                           ScannedKey* key = nullptr);
 
 }  // namespace pg_semantic
 

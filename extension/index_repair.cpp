@@ -14,6 +14,7 @@
 #include "extension/index_rows.h"
 #include "extension/index_transaction.h"
 #include "extension/models.h"
+#include "extension/owners_frame.h"
 #include "extension/settings.h"
 
 namespace pg_semantic {
@@ -164,15 +165,10 @@ int64 as_owner(Relation index, const Work& work) {
   Relation heap = table_open(index->rd_index->indrelid, ShareUpdateExclusiveLock);
   MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_semantic repair", ALLOCSET_DEFAULT_SIZES);
   MemoryContext before = MemoryContextSwitchTo(context);
-  Oid user = InvalidOid;
-  int security_context = 0;
-  GetUserIdAndSecContext(&user, &security_context);
-  SetUserIdAndSecContext(heap->rd_rel->relowner, security_context | SECURITY_RESTRICTED_OPERATION);
-  const int settings_level = NewGUCNestLevel();
+  const OwnersFrame caller = become_owner(heap);
   hold_warnings_back();
   const int64 changed = work(heap);
-  AtEOXact_GUC(false, settings_level);
-  SetUserIdAndSecContext(user, security_context);
+  become_caller(caller);
   MemoryContextSwitchTo(before);
   MemoryContextDelete(context);
   table_close(heap, ShareUpdateExclusiveLock);  // what was repaired is no transaction's

@@ -20,6 +20,7 @@ extern "C" {
 #include <limits>
 
 #include "extension/index_client.h"
+#include "extension/index_functions.h"
 #include "extension/index_metapage.h"
 #include "extension/index_query.h"
 #include "extension/index_rows.h"
@@ -76,6 +77,10 @@ struct ScanState {
   uint32_t next;  // of hits
   uint32_t k;     // of the search under way
   returned_rows_hash* returned;
+  bool meets_hidden_rows;  // some of its rows may be kept from the role, by row security for example
+  bool left_distance;      // of the row returned last, to be forgotten under left_key
+  ScannedKey left_key;
+  MemoryContextCallback forget;
 };
 
 ScanState* state_of(IndexScanDesc scan) { return static_cast<ScanState*>(scan->opaque); }
@@ -148,6 +153,12 @@ void note_returned_rows(IndexScanDesc scan, const ScanState* state) {
   if (IndexNotes* notes = notes_of(scan->indexRelation)) notes->returned_rows = state->returned->members;
 }
 
+void forget_last_row(void* argument) {
+  auto* state = static_cast<ScanState*>(argument);
+  if (state->left_distance) forget_scanned_distance(state->left_key);
+  state->left_distance = false;
+}
+
 void start(IndexScanDesc scan, ScanState* state) {
   if (scan->numberOfOrderBys != 1) {
     ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -161,6 +172,13 @@ void start(IndexScanDesc scan, ScanState* state) {
   state->metapage = *read_metapage(scan->indexRelation);
   state->started = true;
   state->rechecks_distances = rechecks_distances(scan->indexRelation, state->metapage);
+  state->meets_hidden_rows =
+      state->metapage.embeds_text != 0 && !may_read_every_row(scan->indexRelation->rd_index->indrelid);
+  if (state->meets_hidden_rows) {
+    // However the scan ends.
+    state->forget = {forget_last_row, state, nullptr};
+    MemoryContextRegisterResetCallback(state->context, &state->forget);
+  }
   if (state->metapage.generation == 0) {
     state->hits = {nullptr, 0, true};
   } else {
@@ -181,7 +199,9 @@ void return_hit(IndexScanDesc scan, ScanState* state, const index::SearchHit& hi
   scan->xs_recheckorderby = state->rechecks_distances && !null;
   scan->xs_orderbynulls[0] = null;
   scan->xs_orderbyvals[0] = null ? Datum(0) : Float8GetDatum(hit.distance);
-  if (hit.kind != index::RowKind::kNull) remember_row_distance(state->query, hit.hash, hit.distance);
+  if (hit.kind == index::RowKind::kNull) return;
+  const bool left = remember_row_distance(state->query, hit.hash, hit.distance, &state->left_key);
+  state->left_distance = left && state->meets_hidden_rows;
 }
 
 }  // namespace
@@ -218,6 +238,7 @@ void restart_scan(IndexScanDesc scan, ScanKey keys, int key_count, ScanKey order
 
 bool next_tuple(IndexScanDesc scan, ScanDirection direction) {
   ScanState* state = state_of(scan);
+  forget_last_row(state);
   if (!state->started) start(scan, state);
   for (;;) {
     while (state->next < state->hits.count) {

@@ -17,7 +17,9 @@ namespace {
 // Offsets of the parts, computed without overflow; false: sizes do not fit.
 bool layout_is_sound(const SemanticQuery* query, size_t size) {
   if (size < sizeof(SemanticQuery) || query->format != kSemanticQueryFormat) return false;
-  if (query->dimensions <= 0 || static_cast<uint32_t>(query->dimensions) > index::kMaxDimensions) return false;
+  const bool text_only = (query->flags & kQueryTextOnly) != 0;
+  if (query->dimensions < (text_only ? 0 : 1) || static_cast<uint32_t>(query->dimensions) > index::kMaxDimensions)
+    return false;
   if (query->model_length < 0 || query->text_length < 0) return false;
   const uint64_t expected = sizeof(SemanticQuery) + uint64_t{static_cast<uint32_t>(query->dimensions)} * sizeof(float) +
                             static_cast<uint64_t>(query->model_length) + static_cast<uint64_t>(query->text_length);
@@ -26,20 +28,21 @@ bool layout_is_sound(const SemanticQuery* query, size_t size) {
 
 float* embedding_of(SemanticQuery* query) { return reinterpret_cast<float*>(query + 1); }
 
-// A value with everything but its embedding filled in.
+// A value with everything but its embedding filled in; `model` nullptr: it has none.
 SemanticQuery* allocate_query(const LoadedModel* model, size_t dimensions, const std::string_view* content) {
   const size_t text_length = content == nullptr ? 0 : content->size();
-  const size_t size = sizeof(SemanticQuery) + dimensions * sizeof(float) + model->name.size() + text_length;
+  const std::string_view name = model == nullptr ? std::string_view() : model->name;
+  const size_t size = sizeof(SemanticQuery) + dimensions * sizeof(float) + name.size() + text_length;
   auto* query = static_cast<SemanticQuery*>(palloc0(size));
   SET_VARSIZE(query, size);
   query->format = kSemanticQueryFormat;
   query->flags = content == nullptr ? 0 : kQueryHasText;
   query->dimensions = static_cast<int32>(dimensions);
-  query->model_length = static_cast<int32>(model->name.size());
+  query->model_length = static_cast<int32>(name.size());
   query->text_length = static_cast<int32>(text_length);
-  std::memcpy(query->fingerprint, model->fingerprint.data(), sizeof(query->fingerprint));
+  if (model != nullptr) std::memcpy(query->fingerprint, model->fingerprint.data(), sizeof(query->fingerprint));
   char* rest = reinterpret_cast<char*>(embedding_of(query) + dimensions);
-  rest = std::copy(model->name.begin(), model->name.end(), rest);
+  rest = std::copy(name.begin(), name.end(), rest);
   if (content != nullptr) std::copy(content->begin(), content->end(), rest);
   return query;
 }
@@ -84,6 +87,22 @@ void cache_query(const SemanticQuery* query, const char* prompt) {
   slot = {copy, prompt_copy};
 }
 
+SemanticQuery* make_text_only(const text* content) {
+  const std::string_view stored(VARDATA_ANY(content), VARSIZE_ANY_EXHDR(content));
+  SemanticQuery* query = allocate_query(nullptr, 0, &stored);
+  query->flags |= kQueryTextOnly;
+  return query;
+}
+
+// As it is stored.
+const SemanticQuery* checked_query(Datum datum) {
+  const auto* query = reinterpret_cast<const SemanticQuery*>(PG_DETOAST_DATUM(datum));
+  if (!layout_is_sound(query, VARSIZE(query)))
+    ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid semantic_query value"),
+                    errdetail("The sizes of its parts do not add up to its own.")));
+  return query;
+}
+
 // The query's text; of a ready vector, the array's.
 char* external_form(const SemanticQuery* query) {
   if (query_has_text(query)) {
@@ -99,11 +118,11 @@ char* external_form(const SemanticQuery* query) {
 }  // namespace
 
 const SemanticQuery* semantic_query_from_datum(Datum datum) {
-  const auto* query = reinterpret_cast<const SemanticQuery*>(PG_DETOAST_DATUM(datum));
-  if (!layout_is_sound(query, VARSIZE(query)))
-    ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid semantic_query value"),
-                    errdetail("The sizes of its parts do not add up to its own.")));
-  return query;
+  const SemanticQuery* query = checked_query(datum);
+  if ((query->flags & kQueryTextOnly) == 0) return query;
+  const std::string_view content = query_text(query);
+  return make_semantic_query(cstring_to_text_with_len(content.data(), static_cast<int>(content.size())), nullptr,
+                             nullptr);
 }
 
 bool query_has_text(const SemanticQuery* query) { return (query->flags & kQueryHasText) != 0; }
@@ -158,10 +177,11 @@ SemanticQuery* make_semantic_query(const text* content, const char* model_name, 
 using namespace pg_semantic;
 
 PG_SEMANTIC_FUNCTION(pg_semantic_query_in) {
-  PG_RETURN_POINTER(make_semantic_query(cstring_to_text(PG_GETARG_CSTRING(0)), nullptr, nullptr));
+  const text* content = cstring_to_text(PG_GETARG_CSTRING(0));
+  PG_RETURN_POINTER(IsBinaryUpgrade ? make_text_only(content) : make_semantic_query(content, nullptr, nullptr));
 }
 
-PG_SEMANTIC_FUNCTION(pg_semantic_query_out) { PG_RETURN_CSTRING(external_form(PG_GETARG_SEMANTIC_QUERY(0))); }
+PG_SEMANTIC_FUNCTION(pg_semantic_query_out) { PG_RETURN_CSTRING(external_form(checked_query(PG_GETARG_DATUM(0)))); }
 
 PG_SEMANTIC_FUNCTION(pg_semantic_query_recv) {
   auto* message = reinterpret_cast<StringInfo>(PG_GETARG_POINTER(0));
@@ -171,7 +191,7 @@ PG_SEMANTIC_FUNCTION(pg_semantic_query_recv) {
 }
 
 PG_SEMANTIC_FUNCTION(pg_semantic_query_send) {
-  const char* form = external_form(PG_GETARG_SEMANTIC_QUERY(0));
+  const char* form = external_form(checked_query(PG_GETARG_DATUM(0)));
   StringInfoData message;
   pq_begintypsend(&message);
   pq_sendtext(&message, form, static_cast<int>(strlen(form)));

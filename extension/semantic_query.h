@@ -4,6 +4,9 @@
 //   SemanticQuery | embedding float4[dimensions] | model name | text
 // It carries the model's fingerprint, so that a value stored or passed on means
 // the same vector whatever name or setting has changed since.
+//
+// The one value without is a literal that pg_upgrade restores (of a view, say), when there
+// is no model yet: the text alone, embedded with the setting's model by whoever reads the value.
 #ifndef PG_SEMANTIC_EXTENSION_SEMANTIC_QUERY_H
 #define PG_SEMANTIC_EXTENSION_SEMANTIC_QUERY_H
 
@@ -20,7 +23,7 @@ namespace pg_semantic {
 struct SemanticQuery {
   int32 vl_len_;  // varlena header, of the 4-byte form
   uint16 format;  // kSemanticQueryFormat
-  uint16 flags;   // kQueryHasText
+  uint16 flags;   // kQueryHasText, kQueryTextOnly
   int32 dimensions;
   int32 model_length;  // bytes
   int32 text_length;   // bytes
@@ -29,8 +32,9 @@ struct SemanticQuery {
 
 inline constexpr uint16 kSemanticQueryFormat = 1;
 inline constexpr uint16 kQueryHasText = 1;
+inline constexpr uint16 kQueryTextOnly = 2;  // not embedded yet: no dimensions, no model
 
-// A detoasted, checked value.  A value whose sizes disagree: XX001.
+// A detoasted, checked value, with its embedding.  A value whose sizes disagree: XX001.
 const SemanticQuery* semantic_query_from_datum(Datum datum);
 
 bool query_has_text(const SemanticQuery* query);           // false: made from a ready vector

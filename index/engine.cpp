@@ -23,7 +23,8 @@ namespace pg_semantic::index {
 namespace {
 
 Status make_directory(const std::string& path) {
-  if (::mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return Status::ok();
+  // Less what the umask takes away: a server sets it so that files and directories are its own, or its group's to read.
+  if (::mkdir(path.c_str(), 0777) == 0 || errno == EEXIST) return Status::ok();
   return {errno == ENOSPC ? StatusCode::kDiskFull : StatusCode::kIoError,
           "could not create directory \"" + path + "\": " + std::strerror(errno)};
 }

@@ -35,7 +35,8 @@ class ExactDistance {
     if (layout_.metric() == Metric::kL2) {
       hit.distance =
           std::sqrt(kernels().exact_squared_distance[element](query_.data(), values, header.scale, query_.size()));
-      hit.error = header.error;
+      // Elements are rounded as they are put together, by what may be more than their difference.
+      hit.error = header.error + kSumRounding * norm_;
       return hit;
     }
     double product = 0, squared_norm = 0;

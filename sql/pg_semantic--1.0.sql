@@ -361,12 +361,12 @@ GRANT SELECT ON semantic_indexes TO PUBLIC;
 CREATE FUNCTION semantic_index_recall(index regclass, k integer DEFAULT 10, samples integer DEFAULT 100) RETURNS real
     AS 'MODULE_PATHNAME', 'pg_semantic_index_recall' LANGUAGE C VOLATILE STRICT PARALLEL SAFE COST 1000000;
 COMMENT ON FUNCTION semantic_index_recall(regclass, integer, integer) IS
-'Share of the k exact nearest neighbours that a scan with the current semantic.recall finds, averaged over sampled vectors of the index, each left out of its own result. NULL: fewer than two vectors. Errors: 22023 k or samples out of range, 42809 not a semantic index, 42501 no SELECT on the table.';
+'Share of the k exact nearest neighbours that a scan with the current semantic.recall finds, averaged over sampled vectors of the index, each left out of its own result. NULL: fewer than two vectors. Errors: 22023 k or samples out of range, 42809 not a semantic index, 42501 no SELECT on the table or row security that hides rows of it.';
 
 CREATE FUNCTION semantic_index_check(index regclass) RETURNS TABLE(problem text, ctid tid)
-    AS 'MODULE_PATHNAME', 'pg_semantic_index_check' LANGUAGE C VOLATILE STRICT PARALLEL SAFE COST 1000000 ROWS 10;
+    AS 'MODULE_PATHNAME', 'pg_semantic_index_check' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000000 ROWS 10;
 COMMENT ON FUNCTION semantic_index_check(regclass) IS
-'Compares index and table; no row means sound. Reads both whole; VACUUM and DDL wait for it, reads and writes do not. Errors: 42809 not a semantic index, 42501 no SELECT on the table.';
+'Compares index and table; no row means sound. Reads both whole; VACUUM and DDL wait for it, reads and writes do not. The index''s expressions run as the table''s owner. Errors: 42809 not a semantic index, 42501 no SELECT on the table or row security that hides rows of it.';
 
 CREATE FUNCTION semantic_index_repair(index regclass) RETURNS bigint
     AS 'MODULE_PATHNAME', 'pg_semantic_index_repair' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000000;

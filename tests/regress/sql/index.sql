@@ -66,6 +66,13 @@ INSERT INTO metrics SELECT i, test_vector(i, 8) FROM generate_series(1, 600) i;
 CREATE INDEX metrics_l2_semantic ON metrics USING semantic (embedding real_l2_ops);
 SELECT agrees_with_sort('SELECT id FROM metrics ORDER BY embedding <-> test_vector(3000, 8) LIMIT 20');
 DROP INDEX metrics_l2_semantic;
+-- Of large vectors the distance may be less than what rounding makes of them.
+CREATE TABLE far (id integer, embedding real[]);
+INSERT INTO far SELECT i, ARRAY[1e9 + 1e6 * i, 0]::real[] FROM generate_series(1, 50) i;
+INSERT INTO far VALUES (100, '{1e20,0}');
+CREATE INDEX far_l2_semantic ON far USING semantic (embedding real_l2_ops);
+SELECT count(*) FROM far f, LATERAL (SELECT id FROM far ORDER BY embedding <-> f.embedding LIMIT 1) n WHERE n.id = f.id;
+DROP TABLE far;
 CREATE INDEX metrics_ip_semantic ON metrics USING semantic (embedding real_ip_ops) WITH (codec = 'f32');
 SELECT agrees_with_sort('SELECT id FROM metrics ORDER BY embedding <#> test_vector(3000, 8) LIMIT 20');
 SELECT agrees_with_sort('SELECT id FROM metrics ORDER BY embedding <#> test_vector(3000, 8)');
