@@ -94,7 +94,8 @@ $(BUILD)/%_vnni.o: %_vnni.cpp
 	$(CXX) $(common_flags) $(vnni_flags) -c $< -o $@
 
 # encoder/, index/ and the unit tests compile without the server's headers.
-$(BUILD)/encoder/%.o $(BUILD)/index/%.o $(BUILD)/tests/%.o: common_extra =
+$(BUILD)/encoder/%.o $(BUILD)/index/%.o: common_extra =
+$(BUILD)/tests/%.o: common_extra = $(TEST_CXXFLAGS)
 $(BUILD)/extension/%.o: common_extra = $(server_flags)
 
 $(BUILD)/%.o: %.cpp
@@ -142,9 +143,19 @@ $(BUILD)/reference/%/made: tests/reference/%/checkpoints.py $(wildcard tests/ref
 reference-checkpoints: $(reference_checkpoints)
 
 unit_tests := $(BUILD)/tests/unit_tests
+unit_inputs := $(unit_objects) $(encoder_objects) $(index_objects)
+# What they were linked from: another list is a reason to link again, older objects or not.
+unit_list := $(BUILD)/tests/unit_tests.objects
+ifneq ($(file <$(unit_list)),$(unit_inputs))
+.PHONY: $(unit_list)
+endif
+$(unit_list):
+	@mkdir -p $(@D)
+	@echo '$(unit_inputs)' >$@
+
 $(unit_tests): | $(reference_checkpoints)
-$(unit_tests): $(unit_objects) $(encoder_objects) $(index_objects)
-	$(CXX) -o $@ $^ -lgtest -lgtest_main -lfaiss -lrocksdb -lopenblas -lgomp -licui18n -licuuc -lcrypto -lpthread -ldl $(SANITIZE)
+$(unit_tests): $(unit_inputs) $(unit_list)
+	$(CXX) -o $@ $(unit_inputs) -lgtest -lgtest_main -lfaiss -lrocksdb -lopenblas -lgomp -licui18n -licuuc -lcrypto -lpthread -ldl $(SANITIZE)
 
 # ---- benchmarks outside the server ------------------------------------------------
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test, each part in turn, whatever the parts before it gave.  Builds,
+# Every test, each part, whatever the others gave.  Builds,
 # installs, and ends with one line a part and one line for all:
 # "check: N passed, N failed".
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -12,24 +12,30 @@ summary=()
 passed=0 failed=0
 
 # "passed failed": how many tests a log tells of.  GoogleTest; the structure
-# and pg_regress (16 and later: "ok", "not ok"; before: "... ok", "... FAILED"); prove.
+# and pg_regress (16 and later: "ok", "not ok"; before: "... ok", "... FAILED"); prove,
+# whose lines for a file ("[12:00:00] t/010.pl ... ok  10 ms") count no test.
 count_tests() {
   awk '/^\[  PASSED  \] [0-9]+ tests?\./ { passed += $4 }
        /^\[  FAILED  \] .*\([0-9]+ ms\)/ { failed++ }
-       /\.\.\. ok +[0-9]+ ms/ || /^ok: / || /^ok [0-9]+ +[-+] / { passed++ }
+       /^[^[].*\.\.\. ok +[0-9]+ ms/ || /^ok: / || /^ok [0-9]+ +[-+] / { passed++ }
        /\.\.\. FAILED/ || /^not ok/ { failed++ }
        match($0, /^Files=[0-9]+, Tests=[0-9]+/) { split(substr($0, RSTART, RLENGTH), part, "="); passed += part[3] }
        match($0, /Failed [0-9]+\/[0-9]+ subtests/) { split(substr($0, RSTART + 7), part, "/"); failed += part[1]; passed -= part[1] }
        END { print passed + 0, failed + 0 }' "$1"
 }
 
-part() {  # part NAME COMMAND…
-  local name=$1 start status=0 good bad
+run_part() {  # run_part NAME COMMAND…
+  local name=$1 start=$SECONDS status=0
   shift
+  "$@" >"$logs/$name.log" 2>&1 </dev/null || status=$?
+  echo "$status $((SECONDS - start))" >"$logs/$name.result"
+}
+
+report() {  # report NAME, which has run
+  local name=$1 status=1 seconds=0 good bad
   say
   say "==== $name"
-  start=$SECONDS
-  "$@" >"$logs/$name.log" 2>&1 </dev/null || status=$?
+  read -r status seconds <"$logs/$name.result" || say "not ok: $name did not run to its end"
   # What a person wants to see of a part that passed: how it ended.
   if [ "$status" = 0 ]; then tail -n 6 "$logs/$name.log"; else cat "$logs/$name.log"; fi
   grep -hE '^SKIP|\[  SKIPPED \]' "$logs/$name.log" | sort -u || true
@@ -41,8 +47,10 @@ part() {  # part NAME COMMAND…
   fi
   passed=$((passed + good))
   failed=$((failed + bad))
-  summary+=("$(printf '%-18s %5d passed  %3d failed  %4d s' "$name" "$good" "$bad" $((SECONDS - start)))")
+  summary+=("$(printf '%-18s %5d passed  %3d failed  %4d s' "$name" "$good" "$bad" "$seconds")")
 }
+
+part() { run_part "$@"; report "$1"; }
 
 say "==== build"
 start=$SECONDS
@@ -53,14 +61,29 @@ grep -E 'warning:' "$logs/build.log" | sort -u | head -n 20 || true
 say "built and installed in $((SECONDS - start)) s"
 
 cd "$repository"
+# The parts with servers run beside the others: they sleep, wait, and use one processor.
+# A process group of their own, so that none of it outlives this script.
+server_parts() {
+  run_part regress tests/run/regress.sh regress
+  run_part isolation tests/run/regress.sh isolation
+  run_part tap tests/run/tap.sh
+}
+set -m
+server_parts &
+servers=$!
+set +m
+trap 'kill -- "-$servers" 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
+
 part structure tests/run/structure.sh
 part unit tests/run/unit.sh
 part vector-levels tests/run/vector_levels.sh
-part regress tests/run/regress.sh regress
-part isolation tests/run/regress.sh isolation
-part tap tests/run/tap.sh
 part sanitize-address tests/run/sanitize.sh address
 part sanitize-thread tests/run/sanitize.sh thread
+wait "$servers" || true
+report regress
+report isolation
+report tap
 
 say
 say "==== summary"

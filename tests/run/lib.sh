@@ -139,6 +139,20 @@ provide_reference_checkpoints() {
   chmod -R a+rX "$scratch/reference"
 }
 
+# run_unit_tests PROGRAM [ARGUMENT …]: runs a program of GoogleTest in processes side by
+# side, as many as there are processors, each with its share of the tests; shows what they
+# said, and fails when one of them did.  Their output goes to `scratch`.
+run_unit_tests() {
+  local shards status=0
+  # More shares than processors: some take longer than others.
+  shards=$((4 * $(nproc)))
+  seq 0 $((shards - 1)) | GTEST_TOTAL_SHARDS=$shards xargs -P "$(nproc)" -I{} bash -c \
+    'GTEST_SHARD_INDEX=$1 "${@:3}" >"$2/shard$1.log" 2>&1 </dev/null || { echo "failed: share $1 of the tests"; exit 1; }' \
+    run_unit_tests {} "$scratch" "$@" || status=$?
+  cat "$scratch"/shard*.log
+  return "$status"
+}
+
 pg_bin() { "$PG_CONFIG" --bindir; }
 pg_test_directory() { echo "$(dirname "$("$PG_CONFIG" --pgxs)")/../test"; }
 

@@ -17,11 +17,15 @@ if [ $# -gt 0 ]; then
   scripts=()
   for name in "$@"; do scripts+=("t/$(basename "$name" .pl).pl"); done
 else
-  scripts=(t/*.pl)
+  # Side by side, those that take longest first.
+  scripts=(t/060_crash.pl t/010_conformance.pl t/025_check_models.pl t/011_models.pl t/030_pgvector.pl)
+  for script in t/*.pl; do
+    [[ " ${scripts[*]} " == *" $script "* ]] || scripts+=("$script")
+  done
 fi
 
 status=0
-as_server_user timeout -k 10 1200 prove --timer --failures "${scripts[@]}" || status=$?
+as_server_user timeout -k 10 1200 prove --jobs "$(nproc)" --timer --failures "${scripts[@]}" || status=$?
 if [ "$status" != 0 ]; then
   for log in "$TESTDATADIR"/log/*; do
     say "---- the end of $(basename "$log")"

@@ -5,4 +5,4 @@ run_make "$BUILD/tests/unit_tests"
 make_scratch
 provide_shared_data
 cd "$repository"
-"$repository/$BUILD/tests/unit_tests" --gtest_brief=1 "$@"
+run_unit_tests "$repository/$BUILD/tests/unit_tests" --gtest_brief=1 "$@"

@@ -10,7 +10,7 @@ cd "$repository"
 status=0
 for level in portable avx2; do
   say "-- PG_SEMANTIC_VECTOR_LEVEL=$level"
-  PG_SEMANTIC_VECTOR_LEVEL=$level "$repository/$BUILD/tests/unit_tests" --gtest_brief=1 \
+  PG_SEMANTIC_VECTOR_LEVEL=$level run_unit_tests "$repository/$BUILD/tests/unit_tests" --gtest_brief=1 \
     --gtest_filter='*EmbeddingConformance*:*PrecisionConformance*:*HeadConformance*:*EmbeddingStyles*:Transformer.*' "$@" ||
     status=$?
 done

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <string_view>
 #include <thread>
 
 #include "tests/unit/index_test_support.h"
@@ -82,7 +83,10 @@ class Child {
     std::string name = program, filter = "--gtest_filter=IndexCrash.WriterProcess", brief = "--gtest_brief=1";
     std::string variable = std::string(kDirectoryVariable) + "=" + directory;
     std::vector<char*> environment = {variable.data()};
-    for (char** entry = environ; *entry != nullptr; ++entry) environment.push_back(*entry);
+    for (char** entry = environ; *entry != nullptr; ++entry) {
+      // The child runs its one test, whichever shard of the tests this process runs.
+      if (!std::string_view(*entry).starts_with("GTEST_")) environment.push_back(*entry);
+    }
     environment.push_back(nullptr);
     std::array<char*, 4> arguments = {name.data(), filter.data(), brief.data(), nullptr};
     if (::posix_spawn(&pid_, program.c_str(), &actions, nullptr, arguments.data(), environment.data()) != 0) pid_ = -1;
