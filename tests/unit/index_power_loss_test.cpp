@@ -360,6 +360,33 @@ class Machine {
   int round_ = 0, builds_ = 0, undone_ = 0, repaired_ = 0, replayed_ = 0;
 };
 
+// What a build collected is there as long as the generation is.
+TEST(IndexPowerLoss, AForgottenDropTakesNothingAlong) {
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    TemporaryDirectory directory;
+    const std::string store = directory.path() + "/store";
+    const auto files = std::make_shared<ForgetfulFiles>();
+    files->use(store, directory.path() + "/left", seed);
+    ForgetfulEnvironment environment(files);
+    Tuning tuning;
+    tuning.env = &environment;
+    auto engine = open_or_fail(store, tuning);
+    ASSERT_TRUE(engine);
+    ASSERT_OK(create(*engine, 1, Metric::kL2, Codec::kBit, true));
+    ASSERT_OK(insert(*engine, 1, clustered_vectors(1, 50, kDimensions, 3)));
+    ASSERT_OK(engine->set_mark({}, true));
+    files->fail_after(static_cast<int64_t>(seed % 3));
+    ASSERT_OK(engine->apply(encode_drop(1), false));
+    engine.reset();
+    files->forget();
+    engine = open_or_fail(store, tuning);
+    ASSERT_TRUE(engine);
+    if (!engine->statistics(1).is_ok()) continue;
+    ASSERT_OK(engine->finish_build(1, nullptr, {}));
+    EXPECT_EQ(engine->statistics(1)->rows, 50u) << seed;
+  }
+}
+
 TEST(IndexPowerLoss, TheLogGivesBackWhatWasLost) {
   int builds = 0, undone = 0, repaired = 0, replayed = 0;
   for (uint64_t seed = 1; seed <= 5 && !HasFatalFailure(); ++seed) {
