@@ -218,6 +218,29 @@ TEST_F(IndexLog, WhatABuildCollectedBeyondTheEndIsUndone) {
   EXPECT_FALSE(is_behind(kFirst));
 }
 
+// A power loss may leave more of a spool than of RocksDB's log; nothing would tell that it is to be undone.
+TEST_F(IndexLog, WhatOnlyTheSpoolKnowsIsCutOff) {
+  ASSERT_OK(apply(create_of(kFirst, true), 10));
+  ASSERT_OK(apply(insert_of(kFirst, {1, 2}, 1), 20));
+  ASSERT_OK(engine_->set_mark({20, 0, false}, true));
+  ASSERT_OK(apply(insert_of(kFirst, {3}, 2), 30));
+  ASSERT_OK(apply(insert_of(kFirst, {4}, 3), 40));
+  engine_.reset();
+  {
+    EngineOptions options;
+    options.path = directory_.path();
+    auto storage = Storage::open(options);
+    ASSERT_TRUE(storage.is_ok());
+    rocksdb::WriteBatch batch;
+    batch.Delete((*storage)->family(Family::kDefault), logged_key(40, kFirst));
+    ASSERT_OK((*storage)->write(&batch));
+  }
+  reopen();
+  ASSERT_OK(engine_->finish_build(kFirst, nullptr, {}));
+  EXPECT_EQ(rows_of(kFirst).size(), 3u);
+  EXPECT_FALSE(rows_of(kFirst).contains(4));
+}
+
 TEST_F(IndexLog, AMarkBeyondTheEndLeavesAllBehind) {
   ASSERT_OK(apply(create_of(kFirst), 10));
   ASSERT_OK(apply(create_of(kSecond), 20));
