@@ -33,7 +33,7 @@ void LogKeeper::hold_checkpoints() {
   MyProc->delayChkptFlags |= DELAY_CHKPT_COMPLETE;
 }
 
-// The one under way; the next one waits again.
+// Checkpoints that wait for us do so no longer; those that begin to wait after this do.
 void LogKeeper::release_checkpoint() {
   if (!holds_checkpoints_) return;
   if (++MyProc->lxid == InvalidLocalTransactionId) ++MyProc->lxid;
@@ -106,6 +106,8 @@ void LogKeeper::tick() {
   if (recovering && shared_->recovery_ended.load() != 0) return;
   const uint64_t position = recovering ? GetXLogReplayRecPtr(nullptr) : GetFlushRecPtr(nullptr);
   if (recovering && position <= engine_->found_mark().position) return;
+  // One whose redo position was seen before it began to wait is let go now.
+  if (!checkpoint) release_checkpoint();
   if (!checkpoint && position == position_ && changes_->load() == synced_changes_) return;
   const bool marked = mark_now(checkpoint, false);
   if (!checkpoint) return;
