@@ -90,8 +90,10 @@ Result<ReadView> EngineImpl::search_view_of(GenerationId generation, DiskReadSco
   if (catalog.finishing)
     return Status(StatusCode::kNotReady, "semantic index is being built",
                   "The lists of " + name + " are made in the background.");
-  // One that is being built and can be searched already is one that is built anew because it was lost.
-  if (catalog.behind || catalog.options.building)
+  if (catalog.options.building)
+    return Status(StatusCode::kBehind, "semantic index is behind its table",
+                  "The rows of " + name + " are being collected.");
+  if (catalog.behind)
     return Status(StatusCode::kBehind, "semantic index is behind its table",
                   "Changes of " + name + " were lost, and its rows are not put right yet.");
   return view;

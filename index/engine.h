@@ -201,7 +201,7 @@ class Engine {
   virtual Status declare_repaired(GenerationId generation) = 0;
 
   // Turns collected rows into lists: sample, k-means, assign, write, calibrate.  Until then a generation that is
-  // `building` seems to have no rows.
+  // `building` is not searched (kBehind) and lists no rows.
   virtual Status finish_build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted) = 0;
   // With the memory that is usual.
   Status finish_build(GenerationId generation, BuildProgress* progress, const Interrupted& interrupted) {
