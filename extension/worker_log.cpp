@@ -16,7 +16,8 @@ namespace {
 void wait_for_appliers() {
   int count = 0;
   VirtualTransactionId* appliers = GetVirtualXIDsDelayingChkpt(&count, DELAY_CHKPT_START);
-  while (count > 0 && HaveVirtualXIDsDelayingChkpt(appliers, count, DELAY_CHKPT_START) && !ShutdownRequestPending) {
+  while (count > 0 && HaveVirtualXIDsDelayingChkpt(appliers, count, DELAY_CHKPT_START) && !ShutdownRequestPending &&
+         PostmasterIsAlive()) {
     pg_usleep(1000);
   }
   pfree(appliers);

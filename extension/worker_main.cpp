@@ -345,7 +345,10 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
     WaitEvent event;
     const int count = WaitEventSetWait(events, LogKeeper::kTickMilliseconds, &event, 1, PG_WAIT_EXTENSION);
     if (count == 0) continue;
-    if (event.events & WL_POSTMASTER_DEATH) _exit(1);  // acknowledged changes are in RocksDB's log
+    if (event.events & WL_POSTMASTER_DEATH) {
+      worker->keeper().let_checkpoints_go();
+      _exit(1);  // acknowledged changes are in RocksDB's log
+    }
     if (event.events & WL_LATCH_SET) ResetLatch(MyLatch);
     if (ConfigReloadPending) {
       ConfigReloadPending = false;
