@@ -163,12 +163,15 @@ measure_insert() {
   local table count=10000 ms
   for table in ours theirs; do
     if [ "$table" = theirs ] && [ "$peer" != yes ]; then continue; fi
-    query -c "CREATE TABLE more_$table AS SELECT id + 10000000 AS id, tag, v FROM $table LIMIT $count"
-    ms=$(milliseconds -c "INSERT INTO $table SELECT * FROM more_$table")
+    query -c "CREATE TABLE more_$table AS SELECT row_number() OVER () AS n, id + 10000000 AS id, tag, v FROM $table LIMIT $count" \
+      -c "CREATE UNIQUE INDEX ON more_$table (n)" -c "VACUUM ANALYZE more_$table"
+    ms=$(milliseconds -c "INSERT INTO $table SELECT id, tag, v FROM more_$table")
     report "INSERT … SELECT of $count rows, $table" "$(ratio $((count * 1000)) "$ms")" "rows/s"
-    printf '%s\n' "\\set row random(1, $count)" "INSERT INTO $table SELECT id + :client_id + 20000000, tag, v FROM more_$table OFFSET :row LIMIT 1;" >"$scratch/insert.sql"
+    printf '%s\n' "\\set row random(1, $count)" "INSERT INTO $table SELECT id + :client_id + 20000000, tag, v FROM more_$table WHERE n = :row;" >"$scratch/insert.sql"
     chmod a+r "$scratch/insert.sql"
     report "  one row a transaction: rows/s, p50, p99" "" "$(load "synchronous_commit=on" "$scratch/insert.sql" 1)"
+    report "  the same, two clients" "" "$(load "synchronous_commit=on" "$scratch/insert.sql" 2)"
+    report "  the same, one client, synchronous_commit = off" "" "$(load "synchronous_commit=off" "$scratch/insert.sql" 1)"
   done
 }
 
