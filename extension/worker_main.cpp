@@ -92,6 +92,12 @@ class Worker {
     engine_.reset();
   }
 
+  // Whether the store could not be written but a successor could open it, which alone helps, or it is damaged.
+  bool must_reopen() {
+    if (engine_->state() == index::StoreState::kWritable) return false;
+    return engine_->state() == index::StoreState::kDamaged || store_may_be_opened();
+  }
+
   index::Engine* engine() { return engine_.get(); }
   LogKeeper& keeper() { return keeper_; }
 
@@ -265,6 +271,16 @@ void give_freed_memory_back() {
 #endif
 }
 
+// Ends the process so that the next one opens the store again; until then whoever asks waits.
+[[noreturn]] void reopen_store(IndexSharedMemory* shared) {
+  const bool damaged = worker->engine()->state() == index::StoreState::kDamaged;
+  ereport(LOG, (errmsg("the semantic index store is opened again, because it could not be written")));
+  ShutdownRequestPending = true;  // nobody is waited for
+  stop_worker(0, PointerGetDatum(shared));
+  if (damaged) give_store_up();
+  proc_exit(1);
+}
+
 // Until the startup process has said from where it replays the log, or does not replay it.
 void wait_for_recovery_to_begin(IndexSharedMemory* shared) {
   while (shared->recovery_begun.load() == 0 && RecoveryInProgress()) {
@@ -277,8 +293,11 @@ void wait_for_recovery_to_begin(IndexSharedMemory* shared) {
 // Without a replay the checkpoint of the last shutdown counts.  (A worker that is started again later finds what its
 // predecessor has left.)
 ReplayState replay_state(IndexSharedMemory* shared) {
-  if (shared->recovery_begun.load() != 0) return shared->recovery;
-  return {GetRedoRecPtr(), 0};
+  if (shared->recovery_begun.load() == 0) {
+    shared->recovery = {GetRedoRecPtr(), 0};
+    shared->recovery_begun.store(1);
+  }
+  return shared->recovery;
 }
 
 void start_threads(Worker* starting) {
@@ -342,6 +361,7 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   while (!ShutdownRequestPending) {
     worker->take_garbage();
     worker->keeper().tick();
+    if (worker->must_reopen()) reopen_store(shared);
     WaitEvent event;
     const int count = WaitEventSetWait(events, LogKeeper::kTickMilliseconds, &event, 1, PG_WAIT_EXTENSION);
     if (count == 0) continue;

@@ -43,6 +43,7 @@ class EngineImpl final : public Engine {
   Status apply(std::span<const std::byte> change, LogPosition position, bool sync) override;
   Status sync() override;
   Status finish_build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted) override;
+  StoreState state() const override { return storage_->state(); }
   Mark found_mark() const override { return log_.found_mark(); }
   LogPosition found_position() const override { return log_.found_position(); }
   Status set_mark(const Mark& mark, bool sync) override;
