@@ -33,10 +33,13 @@ void LogKeeper::hold_checkpoints() {
   MyProc->delayChkptFlags |= DELAY_CHKPT_COMPLETE;
 }
 
-// The one under way; the next one waits again.
+// Those that wait, or none.  A checkpoint begins to wait when it has written everything else, long after its redo
+// position can be seen here, and under this lock: whoever waits by now has a redo position that is seen by now.
 void LogKeeper::release_checkpoint() {
   if (!holds_checkpoints_) return;
-  if (++MyProc->lxid == InvalidLocalTransactionId) ++MyProc->lxid;
+  LWLockAcquire(ProcArrayLock, LW_EXCLUSIVE);
+  if (GetRedoRecPtr() == redo_ && ++MyProc->lxid == InvalidLocalTransactionId) ++MyProc->lxid;
+  LWLockRelease(ProcArrayLock);
 }
 
 void LogKeeper::note_failed_replay() {
@@ -98,7 +101,15 @@ void LogKeeper::tick() {
   // While the store does not know what it lacks, it must not seem to hold everything.
   note_failed_replay();
   keep_replayed_checkpoint();
-  if (shared_->replay_failed.load() != 0) return;
+  if (shared_->replay_failed.load() == 0) {
+    keep_up();
+  } else {
+    redo_ = GetRedoRecPtr();
+  }
+  release_checkpoint();
+}
+
+void LogKeeper::keep_up() {
   const uint64_t redo = GetRedoRecPtr();
   const bool checkpoint = redo != redo_;
   const bool recovering = RecoveryInProgress();
@@ -115,7 +126,6 @@ void LogKeeper::tick() {
     copy_store(engine_, redo);
     log_checkpoint(false);
   }
-  release_checkpoint();
 }
 
 void LogKeeper::finish() {

@@ -114,7 +114,11 @@ bool is_damage(StatusCode code) { return code == StatusCode::kCorrupt || code ==
 
 // Restored from an inconsistent copy, for example, or one of another version's format.  Everything else goes on.
 void put_damaged_store_aside(const Status& status) {
-  const fs::path aside = root() / ("pgsql_tmp.damaged." + std::to_string(static_cast<long>(time(nullptr))));
+  fs::path aside;
+  long number = static_cast<long>(time(nullptr));
+  do {
+    aside = root() / ("pgsql_tmp.damaged." + std::to_string(number++));
+  } while (access(aside.c_str(), F_OK) == 0);
   rename_or_die(live_directory(), aside);
   ereport(
       LOG,

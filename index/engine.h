@@ -154,6 +154,7 @@ enum class StoreState {
   kWritable,
   kFailed,   // a file could not be written: no room, perhaps
   kDamaged,  // a file could not be read when it was to be written anew, nor can it be after opening
+  kBroken,   // memory was missing while RocksDB wrote: it may wait for ever, even to be closed; the process must end
 };
 
 struct EngineOptions {

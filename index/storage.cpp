@@ -246,8 +246,19 @@ Status Storage::may_flush() const {
           "Writing failed before; the directory must be opened again."};
 }
 
+// What RocksDB does when it writes; it is not made for exceptions.
+template <typename Work>
+Status Storage::written(const Work& work) const {
+  try {
+    return from_rocksdb(work());
+  } catch (...) {
+    *state_ = StoreState::kBroken;
+    return {StatusCode::kOutOfMemory, "out of memory in semantic index", "RocksDB was writing."};
+  }
+}
+
 Status Storage::write(rocksdb::WriteBatch* batch) const {
-  return from_rocksdb(db_->Write(rocksdb::WriteOptions(), batch));
+  return written([&] { return db_->Write(rocksdb::WriteOptions(), batch); });
 }
 
 Status Storage::sync() const {
@@ -262,12 +273,12 @@ Status Storage::sync() const {
     sync_running_ = true;
     const uint64_t covered = sync_tickets_;
     lock.unlock();
-    const rocksdb::Status status = db_->SyncWAL();
+    Status status = written([&] { return db_->SyncWAL(); });
     lock.lock();
     sync_running_ = false;
-    if (status.ok()) synced_ = std::max(synced_, covered);
+    if (status.is_ok()) synced_ = std::max(synced_, covered);
     sync_done_.notify_all();
-    if (!status.ok()) return from_rocksdb(status);
+    if (!status.is_ok()) return status;
   }
   return Status::ok();
 }
@@ -337,7 +348,7 @@ Status Storage::copy_to(const std::string& directory) const {
   rocksdb::Checkpoint* made = nullptr;
   PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(rocksdb::Checkpoint::Create(db_.get(), &made)));
   const std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
-  return from_rocksdb(checkpoint->CreateCheckpoint(directory, kLogCopied));
+  return written([&] { return checkpoint->CreateCheckpoint(directory, kLogCopied); });
 }
 
 std::string Storage::unfinished_file(GenerationId generation, Family which, size_t number) const {
@@ -365,7 +376,7 @@ Status Storage::ingest(const std::vector<SortedFiles>& files) const {
   }
   if (arguments.empty()) return Status::ok();
   PG_SEMANTIC_RETURN_IF_ERROR(may_flush());
-  return from_rocksdb(db_->IngestExternalFiles(arguments));
+  return written([&] { return db_->IngestExternalFiles(arguments); });
 }
 
 bool Storage::has_contents(GenerationId generation, std::span<const Family> families) const {
@@ -392,8 +403,8 @@ Status Storage::delete_files(GenerationId generation, std::span<const Family> fa
   const std::string first = generation_key(generation), end = generation_end_key(generation);
   const rocksdb::Slice first_key(first), end_key(end);
   for (const Family which : families)
-    PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(
-        rocksdb::DeleteFilesInRange(db_.get(), family(which), &first_key, &end_key, false)));
+    PG_SEMANTIC_RETURN_IF_ERROR(written(
+        [&] { return rocksdb::DeleteFilesInRange(db_.get(), family(which), &first_key, &end_key, false); }));
   return Status::ok();
 }
 
@@ -406,7 +417,7 @@ void Storage::compact(GenerationId generation, std::atomic<bool>* cancelled) con
   for (const Family which : {Family::kVectors, Family::kCodes, Family::kRows, Family::kLists, Family::kCounts}) {
     if (cancelled->load() || !may_flush().is_ok()) return;
     // A hint: what is not given back now is given back by a later compaction.
-    db_->CompactRange(options, family(which), &first, &end).PermitUncheckedError();
+    (void)written([&] { return db_->CompactRange(options, family(which), &first, &end); });
   }
 }
 

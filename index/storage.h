@@ -113,6 +113,8 @@ class Storage {
   // Refuses what would flush or sync after RocksDB has failed to write: doing so again with what failed before is an
   // assertion of RocksDB, which ends the process.
   [[nodiscard]] Status may_flush() const;
+  template <typename Work>
+  Status written(const Work& work) const;
 
   std::string directory_;
   std::shared_ptr<rocksdb::Cache> cache_;
