@@ -27,6 +27,7 @@ my $disk = $ENV{PG_SEMANTIC_SMALL_DISK};
 my $conf = q{
 restart_after_crash = on
 autovacuum = off
+wal_level = replica
 max_connections = 90
 semantic.index_memory = 16
 semantic.threads = 1
@@ -114,7 +115,7 @@ my $insert = "INSERT INTO points (embedding) SELECT array[i, 1, 2]::real[] FROM 
 
 # ---- a checkpoint that takes longer than the worker, which is done at once ------------------------------
 
-$node->append_conf('postgresql.conf', "checkpoint_completion_target = 0.9\ncheckpoint_timeout = 30s\ncheckpoint_flush_after = 0");
+$node->append_conf('postgresql.conf', "checkpoint_completion_target = 0.1\ncheckpoint_timeout = 30s\ncheckpoint_flush_after = 0");
 $node->reload;
 sql('CREATE TABLE plain (id int); INSERT INTO plain SELECT generate_series(1, 20000)');
 ends_with(attempt("SELECT pg_backup_start('slow', false)"), '', 25, 'a slow checkpoint is completed');
@@ -185,6 +186,12 @@ if ($disk ne '') {
             1 while syswrite $file, '0';
         },
         sub { unlink $filler });
+}
+if ($disk ne '') {
+    $node->stop;
+    unlink $root;
+    system('mv', "$disk/pg_semantic", $root) == 0 or die 'cannot move the store back';
+    $node->start;
 }
 while_full('no file may grow', sub { ok(limit_worker('--fsize=4096:'), 'a limit for files') }, sub { limit_worker('--fsize=unlimited:') });
 
