@@ -139,7 +139,7 @@ void report_build_progress(const RequestSlot* slot) {
 }
 
 // Waits for the worker's turn to end.  False: the worker died over it.
-bool wait_for_reply(RequestSlot* slot, bool cancellable, bool show_progress) {
+bool wait_for_reply(RequestSlot* slot, bool show_progress) {
   for (int waits = 1;; ++waits) {
     const SlotState state = slot->state.load();
     if (state == SlotState::kReply) return true;
@@ -149,8 +149,11 @@ bool wait_for_reply(RequestSlot* slot, bool cancellable, bool show_progress) {
     pgstat_report_wait_start(PG_WAIT_EXTENSION);
     wait_while(slot->state, state, kWaitMilliseconds);
     pgstat_report_wait_end();
-    if (cancellable || AmStartupProcess()) check_for_interrupts();
-    if (waits % kWaitsBetweenLooks == 0 && !PostmasterIsAlive()) proc_exit(1);  // as WL_EXIT_ON_PM_DEATH does
+    check_for_interrupts();
+    if (waits % kWaitsBetweenLooks != 0) continue;
+    if (!PostmasterIsAlive()) proc_exit(1);  // as WL_EXIT_ON_PM_DEATH does
+    // The next one may not come: whoever asks it waits for it first, and not for ever.
+    if (index_shared_memory()->worker_number.load() < 0) return false;
   }
 }
 
@@ -160,7 +163,7 @@ void hand_over(RequestSlot* slot) {
 }
 
 // Sends the message in parts.  False: the worker died.
-bool send_message(RequestSlot* slot, RequestKind kind, const Message& message, bool cancellable) {
+bool send_message(RequestSlot* slot, RequestKind kind, const Message& message) {
   const size_t total = message.header_length + message.body_length;
   size_t sent = 0;
   do {
@@ -180,18 +183,18 @@ bool send_message(RequestSlot* slot, RequestKind kind, const Message& message, b
     slot->more = sent < total;
     slot->length = static_cast<uint32_t>(part);
     hand_over(slot);
-    if (slot->more != 0 && !wait_for_reply(slot, cancellable, false)) return false;
+    if (slot->more != 0 && !wait_for_reply(slot, false)) return false;
   } while (sent < total);
   return true;
 }
 
 // Receives the reply's parts.  False: the worker died.
-bool receive_reply(RequestSlot* slot, bool cancellable, bool show_progress, char** data, size_t* length) {
+bool receive_reply(RequestSlot* slot, bool show_progress, char** data, size_t* length) {
   size_t capacity = 0;
   *data = nullptr;
   *length = 0;
   for (;;) {
-    if (!wait_for_reply(slot, cancellable, show_progress)) return false;
+    if (!wait_for_reply(slot, show_progress)) return false;
     const uint32_t part = slot->length;
     if (part > kSlotBytes) refuse_reply();
     if (*length + part > capacity) {
@@ -227,9 +230,8 @@ bool receive_reply(RequestSlot* slot, bool cancellable, bool show_progress, char
            texts[2][0] == '\0' ? 0 : errhint("%s", texts[2])));
 }
 
-// One request and its reply, whatever its status.  `cancellable` false: the wait for the reply is
-// not interrupted, because the caller must know that the change is applied.
-Reply exchange(RequestKind kind, const Message& message, bool cancellable, bool show_progress, StatusCode* status) {
+// One request and its reply, whatever its status.
+Reply exchange(RequestKind kind, const Message& message, bool show_progress, StatusCode* status) {
   require_index_worker();
   char* data = nullptr;
   size_t length = 0;
@@ -239,8 +241,7 @@ Reply exchange(RequestKind kind, const Message& message, bool cancellable, bool 
     claim_slot();
     PG_TRY();
     {
-      done = send_message(held_slot, kind, message, cancellable) &&
-             receive_reply(held_slot, cancellable, show_progress, &data, &length);
+      done = send_message(held_slot, kind, message) && receive_reply(held_slot, show_progress, &data, &length);
     }
     PG_FINALLY();
     { release_slot(); }
@@ -260,9 +261,9 @@ Reply exchange(RequestKind kind, const Message& message, bool cancellable, bool 
 }
 
 // The same for those who need an answer: a failure is raised.
-Reply request(RequestKind kind, const Message& message, bool cancellable, bool show_progress = false) {
+Reply request(RequestKind kind, const Message& message, bool show_progress = false) {
   StatusCode status = StatusCode::kOk;
-  const Reply reply = exchange(kind, message, cancellable, show_progress, &status);
+  const Reply reply = exchange(kind, message, show_progress, &status);
   if (status != StatusCode::kOk) {
     CHECK_FOR_INTERRUPTS();
     raise_reply_error(status, reply.data, reply.length);
@@ -273,7 +274,7 @@ Reply request(RequestKind kind, const Message& message, bool cancellable, bool s
 // The same for replay, which goes on whatever the answer.
 StatusCode status_of(RequestKind kind, const Message& message) {
   StatusCode status = StatusCode::kOk;
-  exchange(kind, message, false, false, &status);
+  exchange(kind, message, false, &status);
   return status;
 }
 
@@ -298,7 +299,7 @@ Reply ask(Relation index, RequestKind kind, const Message& message) {
   for (int repairs = 0;;) {
     await_usable_store();
     StatusCode status = StatusCode::kOk;
-    const Reply reply = exchange(kind, message, true, false, &status);
+    const Reply reply = exchange(kind, message, false, &status);
     if (status == StatusCode::kOk) return reply;
     if (status == StatusCode::kNotReady) {
       nap();
@@ -340,7 +341,7 @@ void apply_index_change(std::span<const std::byte> change, XLogRecPtr position) 
   const ApplyHeader header = {position, 0, 0};
   const Message message = {&header, sizeof(header), change.data(), change.size()};
   StatusCode status = StatusCode::kOk;
-  const Reply reply = exchange(RequestKind::kApply, message, false, false, &status);
+  const Reply reply = exchange(RequestKind::kApply, message, false, &status);
   // Data that was lost is made anew from the table, with these rows, before it is searched.
   if (status != StatusCode::kOk && status != StatusCode::kNotFound) {
     CHECK_FOR_INTERRUPTS();
@@ -350,7 +351,16 @@ void apply_index_change(std::span<const std::byte> change, XLogRecPtr position) 
 }
 
 void sync_index_changes() {
-  if (enableFsync) request(RequestKind::kSync, {nullptr, 0, nullptr, 0}, false);
+  if (enableFsync) request(RequestKind::kSync, {nullptr, 0, nullptr, 0});
+}
+
+void await_abandoned_changes() {
+  for (RequestSlot& slot : index_shared_memory()->slots) {
+    while (slot.state.load() == SlotState::kAbandoned) {
+      wait_for_worker();
+      nap();
+    }
+  }
 }
 
 StatusCode replay_index_change(std::span<const std::byte> change, XLogRecPtr position) {
@@ -370,7 +380,7 @@ StatusCode end_index_recovery(XLogRecPtr end) {
 
 void declare_index_repaired(index::GenerationId generation) {
   const GenerationHeader header = {generation};
-  request(RequestKind::kDeclareRepaired, {&header, sizeof(header), nullptr, 0}, false);
+  request(RequestKind::kDeclareRepaired, {&header, sizeof(header), nullptr, 0});
 }
 
 ScanHits search_index(Relation index, index::GenerationId generation, std::span<const float> query, uint32_t k,
@@ -416,7 +426,7 @@ uint64_t score_index_rows(Relation index, index::GenerationId generation, std::s
 
 uint32_t list_index_rows(index::GenerationId generation, index::RowId after, index::ListedRow* rows, uint32_t limit) {
   const ListRowsHeader header = {generation, after, limit, 0};
-  const Reply reply = request(RequestKind::kListRows, {&header, sizeof(header), nullptr, 0}, true);
+  const Reply reply = request(RequestKind::kListRows, {&header, sizeof(header), nullptr, 0});
   const size_t count = reply.length / sizeof(index::ListedRow);
   if (count > limit) refuse_reply();
   memcpy(static_cast<void*>(rows), reply.data, count * sizeof(index::ListedRow));
@@ -426,7 +436,7 @@ uint32_t list_index_rows(index::GenerationId generation, index::RowId after, ind
 
 void finish_index_build(index::GenerationId generation) {
   const FinishBuildHeader header = {generation, static_cast<uint64_t>(maintenance_work_mem) * 1024};
-  request(RequestKind::kFinishBuild, {&header, sizeof(header), nullptr, 0}, true, true);
+  request(RequestKind::kFinishBuild, {&header, sizeof(header), nullptr, 0}, true);
 }
 
 StatisticsReply index_statistics(Relation index, index::GenerationId generation) {
@@ -437,7 +447,7 @@ StatisticsReply index_statistics(Relation index, index::GenerationId generation)
 bool find_index_statistics(index::GenerationId generation, StatisticsReply* statistics) {
   const GenerationHeader header = {generation};
   StatusCode status = StatusCode::kOk;
-  const Reply reply = exchange(RequestKind::kStatistics, {&header, sizeof(header), nullptr, 0}, true, false, &status);
+  const Reply reply = exchange(RequestKind::kStatistics, {&header, sizeof(header), nullptr, 0}, false, &status);
   if (status == StatusCode::kNotFound) return false;
   if (status != StatusCode::kOk) raise_reply_error(status, reply.data, reply.length);
   *statistics = read_reply<StatisticsReply>(reply);
@@ -451,20 +461,30 @@ float measure_index_recall(Relation index, index::GenerationId generation, uint3
 
 const index::GenerationId* list_index_generations(Oid database, Oid index, uint32_t* count) {
   const IndexHeader header = {database, index};
-  const Reply reply = request(RequestKind::kListGenerations, {&header, sizeof(header), nullptr, 0}, true);
+  const Reply reply = request(RequestKind::kListGenerations, {&header, sizeof(header), nullptr, 0});
   *count = static_cast<uint32_t>(reply.length / sizeof(index::GenerationId));
   return reinterpret_cast<const index::GenerationId*>(reply.data);
 }
 
 const GenerationOwner* list_generation_owners(uint32_t* count) {
-  const Reply reply = request(RequestKind::kListOwners, {nullptr, 0, nullptr, 0}, true);
+  const Reply reply = request(RequestKind::kListOwners, {nullptr, 0, nullptr, 0});
   *count = static_cast<uint32_t>(reply.length / sizeof(GenerationOwner));
   return reinterpret_cast<const GenerationOwner*>(reply.data);
 }
 
+bool index_is_readable(index::GenerationId generation) {
+  const GenerationHeader header = {generation};
+  StatusCode status = StatusCode::kOk;
+  const Reply reply = exchange(RequestKind::kCheck, {&header, sizeof(header), nullptr, 0}, false, &status);
+  if (status == StatusCode::kNotFound) return true;  // there is nothing
+  if (status == StatusCode::kCorrupt) return false;
+  if (status != StatusCode::kOk) raise_reply_error(status, reply.data, reply.length);
+  return reply.length == 0;
+}
+
 char* check_index_storage(index::GenerationId generation) {
   const GenerationHeader header = {generation};
-  const Reply reply = request(RequestKind::kCheck, {&header, sizeof(header), nullptr, 0}, true);
+  const Reply reply = request(RequestKind::kCheck, {&header, sizeof(header), nullptr, 0});
   return pnstrdup(reply.data, reply.length);
 }
 

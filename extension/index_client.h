@@ -1,7 +1,7 @@
 // Requests from a backend to the index worker.
 //
 // Every function raises an ERROR (never a C++ exception) when the worker cannot
-// be reached or refuses; waits can be cancelled unless said otherwise.  A request
+// be reached or refuses; every wait can be cancelled.  A request
 // that a dying worker left unanswered is sent again to the next one: every
 // request is idempotent.
 //
@@ -26,10 +26,12 @@ void require_index_worker();
 // Waits until the worker is there: ERROR 55000 after half a minute.
 void await_index_worker();
 
-// Applies a change (index::encode_…) that is logged at `position` (0: is not logged).  Not cancelled half way: when
-// this returns or raises, the change is applied or will never be.  Changes are made by make_index_change()
-// (index_log.h).
+// Applies a change (index::encode_…) that is logged at `position` (0: is not logged).  When this raises, the change may
+// be applied, now or later (see await_abandoned_changes()).  Changes are made by make_index_change() (index_log.h).
 void apply_index_change(std::span<const std::byte> change, XLogRecPtr position);
+// Waits until no change whose sender has given up, before the call, is being applied any more.  Before that the places
+// of dead rows must not go to other rows.
+void await_abandoned_changes();
 void sync_index_changes();
 
 // What the startup process asks for in replay: refusals are returned, and only a worker that cannot be
@@ -71,6 +73,9 @@ const index::GenerationId* list_index_generations(Oid database, Oid index, uint3
 
 // All generations of the store; palloc'd.
 const GenerationOwner* list_generation_owners(uint32_t* count);
+
+// Reads all that the store has of it: false when something cannot be read or does not fit the rest.
+bool index_is_readable(index::GenerationId generation);
 
 // The problems found, one a line; palloc'd.
 char* check_index_storage(index::GenerationId generation);

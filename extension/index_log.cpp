@@ -189,6 +189,24 @@ void end_recovery() {
   shared->recovery_ended.store(1);
 }
 
+// What takes back the change that is being made, should it fail; empty: nothing does.
+std::span<const std::byte> taking_back;
+
+void log_taking_back() {
+  if (taking_back.empty()) return;
+  write_record(LogRecord::kDelete, taking_back.data(), taking_back.size());
+  taking_back = {};
+}
+
+void log_taking_back_at_exit(int code, Datum argument) { log_taking_back(); }
+
+// At exit the transaction is aborted after this.
+void register_exit_callback() {
+  static bool registered = false;
+  if (!registered) before_shmem_exit(log_taking_back_at_exit, 0);
+  registered = true;
+}
+
 }  // namespace
 
 Durability durability_of(Relation index) {
@@ -196,22 +214,29 @@ Durability durability_of(Relation index) {
   return index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT ? Durability::kSynced : Durability::kNothing;
 }
 
-void make_index_change(LogRecord kind, std::span<const std::byte> change, Durability durability) {
+void make_index_change(LogRecord kind, std::span<const std::byte> change, Durability durability,
+                       std::span<const std::byte> opposite) {
   require_index_worker();
   if (durability != Durability::kLogged) {
     apply_index_change(change, 0);
     return;
   }
   await_index_worker();  // or there would be a record of what cannot be applied
+  register_exit_callback();
   MyProc->delayChkptFlags |= DELAY_CHKPT_START;
   PG_TRY();
   {
     const XLogRecPtr end = write_record(kind, change.data(), change.size());
+    taking_back = opposite;
     if (kind == LogRecord::kDelete) XLogFlush(end);
     apply_index_change(change, end);
+    taking_back = {};
   }
   PG_FINALLY();
-  { MyProc->delayChkptFlags &= ~DELAY_CHKPT_START; }
+  {
+    log_taking_back();
+    MyProc->delayChkptFlags &= ~DELAY_CHKPT_START;
+  }
   PG_END_TRY();
 }
 

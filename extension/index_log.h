@@ -33,8 +33,11 @@ enum class Durability : uint8 {
 Durability durability_of(Relation index);
 
 // Logs the change, if that is its durability, and applies it.  Errors: as apply_index_change().  When one is raised
-// the change may be in the log, but then its transaction or VACUUM fails, and what is applied of it elsewhere is dead.
-void make_index_change(LogRecord kind, std::span<const std::byte> change, Durability durability);
+// the change may be in the log, but then its transaction or VACUUM fails, and what is applied of it is dead.  Here the
+// next VACUUM removes that.  Of what is applied elsewhere it may know nothing, so `opposite` is logged after a change
+// that failed: the deletion of inserted rows.
+void make_index_change(LogRecord kind, std::span<const std::byte> change, Durability durability,
+                       std::span<const std::byte> opposite = {});
 
 // Logs that a build is done: whoever replays makes the lists from the rows it has collected.
 void log_finished_build(index::GenerationId generation);

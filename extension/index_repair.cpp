@@ -113,19 +113,23 @@ void make_generation_anew(Relation index, const IndexMetapage& metapage, Durabil
 }
 
 // As CREATE INDEX does: expressions run as the table's owner.
-int64 repair_locked(Relation heap, Relation index, bool damaged) {
+int64 repair_locked(Relation heap, Relation index, bool may_be_damaged) {
   Repair repair = {};
   repair.metapage = *read_metapage(index);
   repair.durability = Durability::kNothing;
   if (repair.metapage.generation == 0) return 0;
-  StatisticsReply statistics;
-  const bool exists = find_index_statistics(repair.metapage.generation, &statistics);
-  // A repair before this one may have been cut off.
-  const bool whole = exists && statistics.building == 0 && !damaged;
+  await_abandoned_changes();  // of a repair before this one, for instance, that was cut off
+  // Another session may have been faster.
+  const bool damaged = may_be_damaged && !index_is_readable(repair.metapage.generation);
+  StatisticsReply statistics = {};
+  const bool exists = !damaged && find_index_statistics(repair.metapage.generation, &statistics);
+  const bool whole = exists && statistics.building == 0;
   if (whole && statistics.behind == 0) return 0;
   ereport(LOG,
           (errmsg("repairing semantic index \"%s\"", RelationGetRelationName(index)),
-           errdetail(whole ? "The worker's store is behind the table." : "The worker's store has no data of it.")));
+           errdetail("%s", damaged ? "What the worker's store has of it cannot be read."
+                           : whole ? "The worker's store is behind the table."
+                                   : "The worker's store has no data of it.")));
   if (whole) {
     repair.entries = list_index_entries(repair.metapage.generation);
   } else {
@@ -198,8 +202,8 @@ bool needs_repair(StatusCode status) {
   return status == StatusCode::kBehind || status == StatusCode::kNotFound || status == StatusCode::kCorrupt;
 }
 
-int64 repair_index(Relation index, bool damaged) {
-  return as_owner(index, [&](Relation heap) { return repair_locked(heap, index, damaged); });
+int64 repair_index(Relation index, bool may_be_damaged) {
+  return as_owner(index, [&](Relation heap) { return repair_locked(heap, index, may_be_damaged); });
 }
 
 void make_copied_index_its_own(Relation index) {
@@ -224,7 +228,7 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_repair) {
   }
   const IndexMetapage metapage = *read_metapage(index);
   if (metapage.generation != 0) send_pending_rows(metapage.generation);
-  const int64 changed = repair_index(index, false);
+  const int64 changed = repair_index(index, true);
   relation_close(index, AccessShareLock);
   PG_RETURN_INT64(changed);
 }

@@ -17,8 +17,8 @@ bool needs_repair(StatusCode status);
 
 // Repairs the index, if it still has to be once VACUUM and other repairs are kept out; reads and writes of others go
 // on. Returns how many entries were added, replaced or removed.  Errors: 55000 on a standby, those of embedding a text.
-// `damaged`: what is there cannot be read and is not used.
-int64 repair_index(Relation index, bool damaged);
+// `may_be_damaged`: what is there is read first, and is not used if it cannot be.
+int64 repair_index(Relation index, bool may_be_damaged);
 
 // An index whose pages were copied with its database (CREATE DATABASE ... TEMPLATE) names rows of the original's: makes
 // rows of its own from its table.  Logged, as a build is.  Errors: as repair_index().

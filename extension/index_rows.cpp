@@ -70,8 +70,12 @@ void send_batch(const RowTarget& target, const LoadedModel* model, std::span<con
     }
     changes.push_back(change);
   }
+  std::vector<index::RowId> ids;
+  ids.reserve(batch.size());
+  for (const IndexRow& row : batch) ids.push_back(row.row);
   const std::vector<std::byte> bytes = index::encode_insert(target.generation, changes);
-  call_server([&] { make_index_change(LogRecord::kInsert, bytes, target.durability); });
+  const std::vector<std::byte> opposite = index::encode_delete(target.generation, ids);
+  call_server([&] { make_index_change(LogRecord::kInsert, bytes, target.durability, opposite); });
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ struct IndexSharedMemory {
   uint32_t garbage_count;  // under garbage_lock
   GarbageItem garbage[kGarbageCapacity];
 
-  // Written by the startup process.
+  // Written by the startup process; where there is none, by the first worker.
   ReplayState recovery;  // valid once recovery_begun is 1
   std::atomic<uint32_t> recovery_begun;
   slock_t recovery_lock;

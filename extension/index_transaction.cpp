@@ -3,6 +3,7 @@
 extern "C" {
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
+#include "utils/timeout.h"
 }
 
 #include <algorithm>
@@ -131,10 +132,22 @@ void leave_garbage(const GenerationChange& change) {
   }
 }
 
-void before_commit() {
+void send_all() {
   send_all_pending_rows();
   if (state.unsynced) sync_index_changes();
   state.unsynced = false;
+}
+
+// A statement that commits by itself is over for statement_timeout when it does: what is done here has as long again.
+void before_commit() {
+  if (state.pending.empty() && !state.unsynced) return;
+  if (StatementTimeout <= 0 || get_timeout_active(STATEMENT_TIMEOUT)) return send_all();
+  enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
+  PG_TRY();
+  { send_all(); }
+  PG_FINALLY();
+  { disable_timeout(STATEMENT_TIMEOUT, false); }
+  PG_END_TRY();
 }
 
 void after_end(bool committed) {

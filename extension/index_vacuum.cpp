@@ -51,6 +51,7 @@ IndexBulkDeleteResult* bulk_delete(IndexVacuumInfo* info, IndexBulkDeleteResult*
   // CREATE INDEX CONCURRENTLY lists an index's rows through here, its own included.
   send_pending_rows(metapage.generation);
 
+  await_abandoned_changes();
   auto* page = static_cast<index::ListedRow*>(palloc(sizeof(index::ListedRow) * kRowsPerPage));
   auto* dead = static_cast<index::RowId*>(palloc(sizeof(index::RowId) * kRowsPerPage));
   const Durability durability = durability_of(info->index);

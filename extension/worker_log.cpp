@@ -34,10 +34,13 @@ void LogKeeper::hold_checkpoints() {
   MyProc->delayChkptFlags |= DELAY_CHKPT_COMPLETE;
 }
 
-// Checkpoints that wait for us do so no longer; those that begin to wait after this do.
+// Those that wait, or none.  A checkpoint begins to wait when it has written everything else, long after its redo
+// position can be seen here, and under this lock: whoever waits by now has a redo position that is seen by now.
 void LogKeeper::release_checkpoint() {
   if (!holds_checkpoints_) return;
-  if (++MyProc->lxid == InvalidLocalTransactionId) ++MyProc->lxid;
+  LWLockAcquire(ProcArrayLock, LW_EXCLUSIVE);
+  if (GetRedoRecPtr() == redo_ && ++MyProc->lxid == InvalidLocalTransactionId) ++MyProc->lxid;
+  LWLockRelease(ProcArrayLock);
 }
 
 void LogKeeper::note_failed_replay() {
@@ -99,7 +102,15 @@ void LogKeeper::tick() {
   // While the store does not know what it lacks, it must not seem to hold everything.
   note_failed_replay();
   keep_replayed_checkpoint();
-  if (shared_->replay_failed.load() != 0) return;
+  if (shared_->replay_failed.load() == 0) {
+    keep_up();
+  } else {
+    redo_ = GetRedoRecPtr();
+  }
+  release_checkpoint();
+}
+
+void LogKeeper::keep_up() {
   const uint64_t redo = GetRedoRecPtr();
   const bool checkpoint = redo != redo_;
   const bool recovering = RecoveryInProgress();
@@ -107,8 +118,6 @@ void LogKeeper::tick() {
   if (recovering && shared_->recovery_ended.load() != 0) return;
   const uint64_t position = recovering ? GetXLogReplayRecPtr(nullptr) : GetFlushRecPtr(nullptr);
   if (recovering && position <= engine_->found_mark().position) return;
-  // One whose redo position was seen before it began to wait is let go now.
-  if (!checkpoint) release_checkpoint();
   if (!checkpoint && position == position_ && changes_->load() == synced_changes_) return;
   const bool marked = mark_now(checkpoint, false);
   if (!checkpoint) return;
@@ -118,7 +127,15 @@ void LogKeeper::tick() {
     copy_store(engine_, redo);
     log_checkpoint(false);
   }
-  release_checkpoint();
+}
+
+void LogKeeper::let_checkpoints_go() {
+  // No lock is waited for: who has it may be dead.  Whoever has logged a change and waits for it to be applied ends, too.
+  if (shared_->replay_failed.load() == 0 && holds_checkpoints_) {
+    const uint64_t redo = GetRedoRecPtr();
+    mark({GetFlushRecPtr(nullptr), redo, false}, true);
+  }
+  MyProc->delayChkptFlags = 0;
 }
 
 void LogKeeper::finish() {

@@ -3,7 +3,7 @@
 // On the worker's main thread.  A few times a second the store is marked with the position that the log had on the disk
 // when all changes before it were applied.  A checkpoint of the primary is not completed before the
 // store has what was logged before its redo position: the worker is in the process array with DELAY_CHKPT_COMPLETE,
-// under a local transaction number that changes when that is done.  Then the worker logs that it is, before the
+// under a local transaction number that changes while that is so.  Then the worker logs that it is, before the
 // checkpoint's own record; whoever replays that does the same, so that a standby's restart points and backups find it
 // done.
 #ifndef PG_SEMANTIC_EXTENSION_WORKER_LOG_H
@@ -25,8 +25,9 @@ class LogKeeper {
 
   // To be called every kTickMilliseconds.
   void tick();
-  // For a process that ends without leaving the process array: a checkpointer would wait for it without end.
-  void let_checkpoints_go() { MyProc->delayChkptFlags = 0; }
+  // For a process that ends, its postmaster dead, without leaving the process array: a checkpointer would wait for it
+  // without end.
+  void let_checkpoints_go();
   // The last mark: nothing is applied any more.
   void finish();
 
@@ -36,6 +37,7 @@ class LogKeeper {
   void hold_checkpoints();
   void release_checkpoint();
   void note_failed_replay();
+  void keep_up();
   // False: it could not be written.
   bool mark(const index::Mark& mark, bool sync);
   bool mark_now(bool checkpoint, bool complete);

@@ -47,6 +47,16 @@ constexpr uint32_t kRequestThreads = 6;
 constexpr int kSleepMilliseconds = 1000;
 constexpr size_t kKeptBytes = 2 << 20;
 constexpr long kStartMilliseconds = 10;
+constexpr unsigned kEndSeconds = 5;
+
+// A thread that nobody catches exceptions for, one of RocksDB's, had no memory.
+std::atomic<bool> thread_failed{false};
+
+// The main thread ends the process, unless it has come to wait for what never comes.
+[[noreturn]] void end_soon() {
+  sleep(kEndSeconds);
+  abort();
+}
 
 // A slot's conversation, as the worker sees it.  Owned by the thread that has set the
 // slot to kRunning.
@@ -90,6 +100,16 @@ class Worker {
     threads_.clear();
     keeper_.finish();
     engine_.reset();
+  }
+
+  // Whether threads may wait for ever.
+  bool is_broken() const { return thread_failed || engine_->state() == index::StoreState::kBroken; }
+
+  // Whether the store could not be written but a successor could open it, which alone helps, or it is damaged.
+  bool must_reopen() {
+    if (is_broken()) return true;
+    if (engine_->state() == index::StoreState::kWritable) return false;
+    return engine_->state() == index::StoreState::kDamaged || store_may_be_opened();
   }
 
   index::Engine* engine() { return engine_.get(); }
@@ -224,6 +244,7 @@ class Worker {
     while (!stopping_) {
       const uint32_t rings = doorbell.rings.load();
       if (serve_a_slot() || remove_garbage()) continue;
+      if (is_broken()) end_soon();
       doorbell.sleepers.fetch_add(1);
       if (!stopping_) wait_while(doorbell.rings, rings, kSleepMilliseconds);
       doorbell.sleepers.fetch_sub(1);
@@ -247,11 +268,18 @@ class Worker {
 
 Worker* worker = nullptr;
 
-// However the process ends, no thread may run while it is torn down.
+// Threads go on until the process is gone, and nothing of theirs is taken from them.
+void end_without_teardown(int code, Datum argument) { _exit(code); }
+
+// However the process ends, no thread may run while it is torn down, unless nothing is.
 void stop_worker(int code, Datum argument) {
   auto* shared = reinterpret_cast<IndexSharedMemory*>(DatumGetPointer(argument));
   shared->worker_number.store(-1);
-  delete worker;
+  if (worker != nullptr && worker->is_broken()) {
+    on_proc_exit(end_without_teardown, 0);
+  } else {
+    delete worker;
+  }
   worker = nullptr;
 }
 
@@ -263,6 +291,17 @@ void give_freed_memory_back() {
   mallopt(M_MMAP_THRESHOLD, 2 << 20);
   mallopt(M_TRIM_THRESHOLD, 4 << 20);
 #endif
+}
+
+// Ends the process so that the next one opens the store again; until then whoever asks waits.
+[[noreturn]] void reopen_store(IndexSharedMemory* shared) {
+  const bool damaged = !worker->is_broken() && worker->engine()->state() == index::StoreState::kDamaged;
+  ereport(LOG, (errmsg("the semantic index store is opened again, because %s",
+                       worker->is_broken() ? "there was no memory to write it" : "it could not be written")));
+  ShutdownRequestPending = true;  // nobody is waited for
+  stop_worker(0, PointerGetDatum(shared));
+  if (damaged) give_store_up();
+  proc_exit(1);
 }
 
 // Until the startup process has said from where it replays the log, or does not replay it.
@@ -277,8 +316,11 @@ void wait_for_recovery_to_begin(IndexSharedMemory* shared) {
 // Without a replay the checkpoint of the last shutdown counts.  (A worker that is started again later finds what its
 // predecessor has left.)
 ReplayState replay_state(IndexSharedMemory* shared) {
-  if (shared->recovery_begun.load() != 0) return shared->recovery;
-  return {GetRedoRecPtr(), 0};
+  if (shared->recovery_begun.load() == 0) {
+    shared->recovery = {GetRedoRecPtr(), 0};
+    shared->recovery_begun.store(1);
+  }
+  return shared->recovery;
 }
 
 void start_threads(Worker* starting) {
@@ -323,6 +365,11 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   BackgroundWorkerUnblockSignals();
 
   give_freed_memory_back();
+  std::set_terminate([] {
+    if (gettid() == getpid()) abort();
+    thread_failed = true;
+    end_soon();
+  });
   wait_for_recovery_to_begin(shared);
   const ReplayState recovery = replay_state(shared);
   std::unique_ptr<index::Engine> engine = open_store(*settings, recovery);
@@ -340,6 +387,7 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, nullptr);
   AddWaitEventToSet(events, WL_POSTMASTER_DEATH, PGINVALID_SOCKET, nullptr, nullptr);
   while (!ShutdownRequestPending) {
+    if (worker->must_reopen()) reopen_store(shared);
     worker->take_garbage();
     worker->keeper().tick();
     WaitEvent event;

@@ -5,6 +5,7 @@ extern "C" {
 #include "replication/walsender_private.h"
 }
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kCopyPrefix = "copy.";
+constexpr uint64_t kRoomToOpen = 4 << 20;  // beside what the logs hold
 constexpr size_t kKeptCopies = 2;  // a backup may have begun to read the one before the newest
 
 fs::path root() { return fs::path(DataDir) / "pg_semantic"; }
@@ -112,7 +114,11 @@ bool is_damage(StatusCode code) { return code == StatusCode::kCorrupt || code ==
 
 // Restored from an inconsistent copy, for example, or one of another version's format.  Everything else goes on.
 void put_damaged_store_aside(const Status& status) {
-  const fs::path aside = root() / ("pgsql_tmp.damaged." + std::to_string(static_cast<long>(time(nullptr))));
+  fs::path aside;
+  long number = static_cast<long>(time(nullptr));
+  do {
+    aside = root() / ("pgsql_tmp.damaged." + std::to_string(number++));
+  } while (access(aside.c_str(), F_OK) == 0);
   rename_or_die(live_directory(), aside);
   ereport(
       LOG,
@@ -139,12 +145,43 @@ bool backup_is_running() {
   return found;
 }
 
+// What RocksDB's logs hold is written anew when the store is opened.
+uint64_t bytes_to_open() {
+  uint64_t bytes = kRoomToOpen;
+  std::error_code error;
+  for (fs::directory_iterator at(live_directory(), error), end; !error && at != end; at.increment(error)) {
+    if (at->path().extension() == ".log") bytes += at->file_size(error);
+  }
+  return bytes;
+}
+
 }  // namespace
+
+bool store_may_be_opened() {
+  static time_t last = 0;
+  const time_t now = time(nullptr);
+  if (now == last) return false;
+  last = now;
+  const fs::path file = live_directory() / "unfinished-room";
+  const int descriptor = open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, pg_file_create_mode);
+  if (descriptor < 0) return false;
+  const bool there_is = posix_fallocate(descriptor, 0, static_cast<off_t>(bytes_to_open())) == 0;
+  close(descriptor);
+  unlink(file.c_str());
+  return there_is;
+}
+
+void give_store_up() {
+  put_damaged_store_aside({StatusCode::kCorrupt, "a file cannot be read"});
+  std::error_code ignored;
+  for (const fs::path& copy : list_copies()) fs::remove_all(copy, ignored);
+}
 
 std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const ReplayState& recovery) {
   make_root();
   forget_foreign_store(recovery.backup);
-  if (!fs::exists(live_directory())) adopt_newest_copy();
+  std::error_code error;
+  if (fs::status(live_directory(), error).type() == fs::file_type::not_found) adopt_newest_copy();
   Result<std::unique_ptr<index::Engine>> engine = open_live(settings);
   while (!engine && is_damage(engine.status().code())) {
     put_damaged_store_aside(engine.status());

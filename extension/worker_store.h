@@ -23,6 +23,12 @@ namespace pg_semantic {
 // declared behind.  FATAL when none can be opened.
 std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const ReplayState& recovery);
 
+// Whether a store that could not be written can be: tries, once a second at most.
+bool store_may_be_opened();
+
+// Puts the store aside, which is closed and damaged, and removes its copies, which share its files.
+void give_store_up();
+
 // Makes the copy that belongs to the checkpoint with this redo position, and removes those that no backup can
 // be reading.  Failure is logged.
 void copy_store(index::Engine* engine, uint64_t redo);

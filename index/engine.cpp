@@ -29,6 +29,14 @@ Status make_directory(const std::string& path) {
           "could not create directory \"" + path + "\": " + std::strerror(errno)};
 }
 
+// What was found in a view of a generation that is still there; files of a dropped one go while it is read.
+template <typename T>
+Result<T> unless_dropped(const ReadView& view, Result<T> found) {
+  if (!view.owner->dropped) return found;
+  return Status(StatusCode::kNotFound, "semantic index has no data",
+                "The generation " + std::to_string(view.generation) + " was dropped.");
+}
+
 constexpr Family kContents[] = {Family::kLists,   Family::kCounts, Family::kCodes,
                                 Family::kVectors, Family::kRows,   Family::kCalibrations};
 
@@ -77,6 +85,7 @@ Result<ReadView> EngineImpl::view_of(GenerationId generation, DiskReadScope* rea
   if (!found) return found.status();
   reads->charge_to((*found)->disk_reads);
   Result<ReadView> view = read_view(*storage_, **found);
+  if (view) view->owner = *found;
   // What the last process left undone is found again when a generation is first used.
   if (view && !(*found)->looked_after.exchange(true)) schedule_upkeep(*found);
   return view;
@@ -143,6 +152,7 @@ Status EngineImpl::drop(GenerationId id, LogPosition position) {
     }
     generation->publish(nullptr);
     generation->catch_up_from.reset();
+    (void)storage_->delete_files(id, kContents);  // else a compaction gives their space back
     // Were the drop forgotten in a power loss, the spool would be missed; else it is removed when the directory is
     // opened.
     const bool is_spooling = std::filesystem::exists(Spool::path(options_.path, id));
@@ -215,7 +225,7 @@ Result<SearchResult> EngineImpl::search(const SearchRequest& request, const Inte
     DiskReadScope reads;
     Result<ReadView> view = search_view_of(request.generation, &reads);
     if (!view) return view.status();
-    return search_view(*storage_, *view, tuning_, request, interrupted);
+    return unless_dropped(*view, search_view(*storage_, *view, tuning_, request, interrupted));
   });
 }
 
@@ -233,7 +243,7 @@ Result<std::vector<SearchResult>> EngineImpl::search_batch(std::span<const Searc
     DiskReadScope reads;
     Result<ReadView> view = search_view_of(generation, &reads);
     if (!view) return view.status();
-    return search_batch_of_view(*storage_, *view, tuning_, requests, interrupted);
+    return unless_dropped(*view, search_batch_of_view(*storage_, *view, tuning_, requests, interrupted));
   });
 }
 
@@ -244,7 +254,7 @@ Result<std::vector<SearchHit>> EngineImpl::score_rows(GenerationId generation, s
     DiskReadScope reads;
     Result<ReadView> view = search_view_of(generation, &reads);
     if (!view) return view.status();
-    return score_rows_of_view(*storage_, *view, query, rows, interrupted);
+    return unless_dropped(*view, score_rows_of_view(*storage_, *view, query, rows, interrupted));
   });
 }
 

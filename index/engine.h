@@ -148,6 +148,15 @@ inline constexpr uint64_t kLeastBuildMemory = 16ull << 20;
 
 using Interrupted = std::function<bool()>;  // thread-safe; true: stop soon
 
+// Whether the directory can be written.  What has failed once stays so until the directory is opened again; what
+// was written before is read all the time.
+enum class StoreState {
+  kWritable,
+  kFailed,   // a file could not be written: no room, perhaps
+  kDamaged,  // a file could not be read when it was to be written anew, nor can it be after opening
+  kBroken,   // memory was missing while RocksDB wrote: it may wait for ever, even to be closed; the process must end
+};
+
 struct EngineOptions {
   std::string path;                      // directory, made if missing
   uint64_t memory_bytes = 256ull << 20;  // block cache and write buffers together
@@ -173,6 +182,8 @@ class Engine {
   // A change that no log has.
   Status apply(std::span<const std::byte> change, bool sync) { return apply(change, LogPosition{0}, sync); }
   virtual Status sync() = 0;
+
+  [[nodiscard]] virtual StoreState state() const = 0;
 
   // The mark as it was when the directory was opened; {0, 0, true} of a new directory.
   [[nodiscard]] virtual Mark found_mark() const = 0;

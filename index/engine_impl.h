@@ -12,6 +12,7 @@
 #include <new>
 #include <set>
 #include <shared_mutex>
+#include <system_error>
 
 #include "index/change.h"
 #include "index/generation.h"
@@ -29,6 +30,10 @@ auto guarded(const Body& body) -> decltype(body()) {
     return body();
   } catch (const std::bad_alloc&) {
     return Status(StatusCode::kOutOfMemory, "out of memory in semantic index");
+  } catch (const std::system_error& error) {
+    const bool no_threads = error.code() == std::errc::resource_unavailable_try_again;
+    return Status(no_threads ? StatusCode::kOutOfMemory : StatusCode::kInternal,
+                  no_threads ? "out of memory in semantic index" : "unexpected failure in semantic index", error.what());
   } catch (const std::exception& error) {
     return Status(StatusCode::kInternal, "unexpected failure in semantic index", error.what());
   }
@@ -43,6 +48,7 @@ class EngineImpl final : public Engine {
   Status apply(std::span<const std::byte> change, LogPosition position, bool sync) override;
   Status sync() override;
   Status finish_build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted) override;
+  StoreState state() const override { return storage_->state(); }
   Mark found_mark() const override { return log_.found_mark(); }
   LogPosition found_position() const override { return log_.found_position(); }
   Status set_mark(const Mark& mark, bool sync) override;

@@ -60,6 +60,7 @@ struct ReadView {
   GenerationId generation = 0;
   std::shared_ptr<const ListTable> table;
   std::shared_ptr<const Snapshot> snapshot;
+  std::shared_ptr<const Generation> owner = nullptr;  // null where nobody asks whether it was dropped meanwhile
 
   [[nodiscard]] const rocksdb::Snapshot* at() const { return snapshot->get(); }
 };

@@ -2,6 +2,7 @@
 #include "index/storage.h"
 
 #include <rocksdb/cache.h>
+#include <rocksdb/convenience.h>
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/listener.h>
@@ -10,10 +11,13 @@
 #include <rocksdb/utilities/checkpoint.h>
 #include <rocksdb/write_buffer_manager.h>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdarg>
+#include <cstdio>
 #include <filesystem>
 #include <thread>
 
@@ -68,10 +72,38 @@ int cache_shard_bits(uint64_t memory_bytes) {
   return bits;
 }
 
+// RocksDB's warnings in the file LOG.  Its own logger ends the process by a failed assertion when it is used after a
+// full disk.
+class WarningLog : public rocksdb::Logger {
+ public:
+  explicit WarningLog(const std::string& directory)
+      : Logger(rocksdb::WARN_LEVEL),
+        descriptor_(::open((directory + "/LOG").c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666)) {}
+  ~WarningLog() override {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+
+  using rocksdb::Logger::Logv;
+  void Logv(const char* format, va_list arguments) override {
+    constexpr off_t kMostBytes = 4 << 20;
+    std::array<char, 1024> line;
+    const int length = std::vsnprintf(line.data(), line.size() - 1, format, arguments);
+    if (descriptor_ < 0 || length < 0) return;
+    const size_t written = std::min(static_cast<size_t>(length), line.size() - 2);
+    line[written] = '\n';
+    if (::lseek(descriptor_, 0, SEEK_END) > kMostBytes) (void)!::ftruncate(descriptor_, 0);
+    (void)!::write(descriptor_, line.data(), written + 1);
+  }
+
+ private:
+  const int descriptor_;
+};
+
 rocksdb::DBOptions database_options(const EngineOptions& options, uint64_t memory_bytes,
                                     const std::shared_ptr<rocksdb::Cache>& cache) {
   rocksdb::DBOptions result;
   result.create_if_missing = true;
+  result.max_bgerror_resume_count = 0;  // see FailureListener
   result.create_missing_column_families = true;
   result.max_background_jobs = static_cast<int>(std::clamp<uint32_t>(options.threads, 2, 16));
   // Memtables are charged to the cache, so that one bound holds for both.
@@ -79,9 +111,7 @@ rocksdb::DBOptions database_options(const EngineOptions& options, uint64_t memor
   result.max_total_wal_size = std::max<uint64_t>(memory_bytes / 2, 16 << 20);
   result.max_open_files = 500;
   result.bytes_per_sync = 1 << 20;
-  result.info_log_level = rocksdb::WARN_LEVEL;
-  result.keep_log_file_num = 4;
-  result.max_log_file_size = 4 << 20;
+  result.info_log = std::make_shared<WarningLog>(options.path);
   result.max_manifest_file_size = 16 << 20;
   result.stats_dump_period_sec = 0;
   result.stats_persist_period_sec = 0;
@@ -90,12 +120,22 @@ rocksdb::DBOptions database_options(const EngineOptions& options, uint64_t memor
 
 class FailureListener : public rocksdb::EventListener {
  public:
-  explicit FailureListener(std::shared_ptr<std::atomic<bool>> has_failed) : has_failed_(std::move(has_failed)) {}
-  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status*) override { *has_failed_ = true; }
-  void OnErrorRecoveryCompleted(rocksdb::Status) override { *has_failed_ = false; }
+  explicit FailureListener(std::shared_ptr<std::atomic<StoreState>> state) : state_(std::move(state)) {}
+  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* error) override {
+    StoreState writable = StoreState::kWritable;
+    if (error->IsCorruption()) {
+      *state_ = StoreState::kDamaged;
+    } else {
+      state_->compare_exchange_strong(writable, StoreState::kFailed);
+    }
+  }
+  // What RocksDB 7.8 does to recover by itself when there is room again ends in hangs and failed assertions.
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* automatically) override {
+    *automatically = false;
+  }
 
  private:
-  std::shared_ptr<std::atomic<bool>> has_failed_;
+  std::shared_ptr<std::atomic<StoreState>> state_;
 };
 
 // Creates the shared threads under the caller's signal mask, which they keep.
@@ -179,7 +219,7 @@ Result<std::unique_ptr<Storage>> Storage::open(const EngineOptions& options, roc
   rocksdb::DB* db = nullptr;
   rocksdb::DBOptions database = database_options(options, memory_bytes, storage->cache_);
   database.env = env;
-  database.listeners.push_back(std::make_shared<FailureListener>(storage->has_failed_));
+  database.listeners.push_back(std::make_shared<FailureListener>(storage->state_));
   const rocksdb::Status opened = rocksdb::DB::Open(database, options.path, families, &handles, &db);
   if (!opened.ok()) {
     if (opened.IsInvalidArgument() && has_other_families(options.path))
@@ -201,13 +241,24 @@ Storage::~Storage() {
 }
 
 Status Storage::may_flush() const {
-  if (!*has_failed_) return Status::ok();
+  if (state() == StoreState::kWritable) return Status::ok();
   return {StatusCode::kIoError, "could not write semantic index",
           "Writing failed before; the directory must be opened again."};
 }
 
+// What RocksDB does when it writes; it is not made for exceptions.
+template <typename Work>
+Status Storage::written(const Work& work) const {
+  try {
+    return from_rocksdb(work());
+  } catch (...) {
+    *state_ = StoreState::kBroken;
+    return {StatusCode::kOutOfMemory, "out of memory in semantic index", "RocksDB was writing."};
+  }
+}
+
 Status Storage::write(rocksdb::WriteBatch* batch) const {
-  return from_rocksdb(db_->Write(rocksdb::WriteOptions(), batch));
+  return written([&] { return db_->Write(rocksdb::WriteOptions(), batch); });
 }
 
 Status Storage::sync() const {
@@ -222,12 +273,12 @@ Status Storage::sync() const {
     sync_running_ = true;
     const uint64_t covered = sync_tickets_;
     lock.unlock();
-    const rocksdb::Status status = db_->SyncWAL();
+    Status status = written([&] { return db_->SyncWAL(); });
     lock.lock();
     sync_running_ = false;
-    if (status.ok()) synced_ = std::max(synced_, covered);
+    if (status.is_ok()) synced_ = std::max(synced_, covered);
     sync_done_.notify_all();
-    if (!status.ok()) return from_rocksdb(status);
+    if (!status.is_ok()) return status;
   }
   return Status::ok();
 }
@@ -297,7 +348,7 @@ Status Storage::copy_to(const std::string& directory) const {
   rocksdb::Checkpoint* made = nullptr;
   PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(rocksdb::Checkpoint::Create(db_.get(), &made)));
   const std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
-  return from_rocksdb(checkpoint->CreateCheckpoint(directory, kLogCopied));
+  return written([&] { return checkpoint->CreateCheckpoint(directory, kLogCopied); });
 }
 
 std::string Storage::unfinished_file(GenerationId generation, Family which, size_t number) const {
@@ -325,7 +376,7 @@ Status Storage::ingest(const std::vector<SortedFiles>& files) const {
   }
   if (arguments.empty()) return Status::ok();
   PG_SEMANTIC_RETURN_IF_ERROR(may_flush());
-  return from_rocksdb(db_->IngestExternalFiles(arguments));
+  return written([&] { return db_->IngestExternalFiles(arguments); });
 }
 
 bool Storage::has_contents(GenerationId generation, std::span<const Family> families) const {
@@ -347,6 +398,16 @@ Status Storage::delete_contents(rocksdb::WriteBatch* batch, GenerationId generat
   return Status::ok();
 }
 
+Status Storage::delete_files(GenerationId generation, std::span<const Family> families) const {
+  PG_SEMANTIC_RETURN_IF_ERROR(sync());
+  const std::string first = generation_key(generation), end = generation_end_key(generation);
+  const rocksdb::Slice first_key(first), end_key(end);
+  for (const Family which : families)
+    PG_SEMANTIC_RETURN_IF_ERROR(written(
+        [&] { return rocksdb::DeleteFilesInRange(db_.get(), family(which), &first_key, &end_key, false); }));
+  return Status::ok();
+}
+
 void Storage::compact(GenerationId generation, std::atomic<bool>* cancelled) const {
   const std::string first_key = generation_key(generation), end_key = generation_end_key(generation);
   const rocksdb::Slice first(first_key), end(end_key);
@@ -356,7 +417,7 @@ void Storage::compact(GenerationId generation, std::atomic<bool>* cancelled) con
   for (const Family which : {Family::kVectors, Family::kCodes, Family::kRows, Family::kLists, Family::kCounts}) {
     if (cancelled->load() || !may_flush().is_ok()) return;
     // A hint: what is not given back now is given back by a later compaction.
-    db_->CompactRange(options, family(which), &first, &end).PermitUncheckedError();
+    (void)written([&] { return db_->CompactRange(options, family(which), &first, &end); });
   }
 }
 

@@ -45,6 +45,7 @@ class Storage {
   Storage& operator=(const Storage&) = delete;
 
   [[nodiscard]] rocksdb::DB* db() const { return db_.get(); }
+  [[nodiscard]] StoreState state() const { return *state_; }
   [[nodiscard]] const std::string& directory() const { return directory_; }
   [[nodiscard]] rocksdb::ColumnFamilyHandle* family(Family which) const {
     // cppcheck-suppress CastIntegerToAddressAtReturn ; the cast is the array's index
@@ -100,6 +101,9 @@ class Storage {
   [[nodiscard]] bool has_contents(GenerationId generation, std::span<const Family> families) const;
   // Deletes a generation's keys in these families.
   Status delete_contents(rocksdb::WriteBatch* batch, GenerationId generation, std::span<const Family> families) const;
+  // Removes the files that hold nothing but a generation's deleted contents, without reading them: they may be damaged.
+  // Views of it, whatever their snapshot, lack them from then on.
+  Status delete_files(GenerationId generation, std::span<const Family> families) const;
   // Gives the space of deleted ranges back.  Slow; `cancelled` ends it early.
   void compact(GenerationId generation, std::atomic<bool>* cancelled) const;
   [[nodiscard]] uint64_t approximate_bytes(GenerationId generation) const;
@@ -109,10 +113,12 @@ class Storage {
   // Refuses what would flush or sync after RocksDB has failed to write: doing so again with what failed before is an
   // assertion of RocksDB, which ends the process.
   [[nodiscard]] Status may_flush() const;
+  template <typename Work>
+  Status written(const Work& work) const;
 
   std::string directory_;
   std::shared_ptr<rocksdb::Cache> cache_;
-  std::shared_ptr<std::atomic<bool>> has_failed_ = std::make_shared<std::atomic<bool>>(false);
+  std::shared_ptr<std::atomic<StoreState>> state_ = std::make_shared<std::atomic<StoreState>>(StoreState::kWritable);
   mutable PinBudget code_pin_budget_, vector_pin_budget_;
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};  // owned by db_, closed in the destructor
