@@ -240,9 +240,7 @@ Reply exchange(RequestKind kind, const Message& message, bool show_progress, Sta
     wait_for_worker();
     claim_slot();
     PG_TRY();
-    {
-      done = send_message(held_slot, kind, message) && receive_reply(held_slot, show_progress, &data, &length);
-    }
+    { done = send_message(held_slot, kind, message) && receive_reply(held_slot, show_progress, &data, &length); }
     PG_FINALLY();
     { release_slot(); }
     PG_END_TRY();

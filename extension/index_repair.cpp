@@ -125,11 +125,10 @@ int64 repair_locked(Relation heap, Relation index, bool may_be_damaged) {
   const bool exists = !damaged && find_index_statistics(repair.metapage.generation, &statistics);
   const bool whole = exists && statistics.building == 0;
   if (whole && statistics.behind == 0) return 0;
-  ereport(LOG,
-          (errmsg("repairing semantic index \"%s\"", RelationGetRelationName(index)),
-           errdetail("%s", damaged ? "What the worker's store has of it cannot be read."
-                           : whole ? "The worker's store is behind the table."
-                                   : "The worker's store has no data of it.")));
+  ereport(LOG, (errmsg("repairing semantic index \"%s\"", RelationGetRelationName(index)),
+                errdetail("%s", damaged ? "What the worker's store has of it cannot be read."
+                                : whole ? "The worker's store is behind the table."
+                                        : "The worker's store has no data of it.")));
   if (whole) {
     repair.entries = list_index_entries(repair.metapage.generation);
   } else {

@@ -87,8 +87,21 @@ class Worker {
   ~Worker() { stop(); }
 
   void start_threads() {
-    fail_orphaned_requests();
     for (uint32_t i = 0; i < kRequestThreads; ++i) threads_.emplace_back([this] { run(); });
+  }
+
+  // Requests that a predecessor left unanswered: their senders ask again.
+  void fail_orphaned_requests() {
+    shared_->doorbell.sleepers.store(0);
+    for (RequestSlot& slot : shared_->slots) {
+      for (SlotState state = slot.state.load();
+           state == SlotState::kRequest || state == SlotState::kRunning || state == SlotState::kAbandoned;) {
+        const SlotState next = state == SlotState::kAbandoned ? SlotState::kFree : SlotState::kFailed;
+        if (!slot.state.compare_exchange_weak(state, next)) continue;
+        wake_sleepers(slot.state);
+        break;
+      }
+    }
   }
 
   // Cancels what runs, joins the threads, closes the engine.
@@ -139,20 +152,6 @@ class Worker {
   }
 
  private:
-  // Requests that a predecessor left unanswered: their senders ask again.
-  void fail_orphaned_requests() {
-    shared_->doorbell.sleepers.store(0);
-    for (RequestSlot& slot : shared_->slots) {
-      for (SlotState state = slot.state.load();
-           state == SlotState::kRequest || state == SlotState::kRunning || state == SlotState::kAbandoned;) {
-        const SlotState next = state == SlotState::kAbandoned ? SlotState::kFree : SlotState::kFailed;
-        if (!slot.state.compare_exchange_weak(state, next)) continue;
-        wake_sleepers(slot.state);
-        break;
-      }
-    }
-  }
-
   // Ends this thread's turn: for the backend, or, when it has given up, for nobody.
   void hand_over(RequestSlot& slot, SlotState next = SlotState::kReply) {
     SlotState expected = SlotState::kRunning;
@@ -376,6 +375,7 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   shared->store_position.store(engine->found_position());
   worker = new Worker(shared, std::move(engine), recovery.redo);
   before_shmem_exit(stop_worker, PointerGetDatum(shared));
+  worker->fail_orphaned_requests();  // before there are new ones
   get_ready(shared, worker->engine());
   start_threads(worker);
 

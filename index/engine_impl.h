@@ -33,7 +33,8 @@ auto guarded(const Body& body) -> decltype(body()) {
   } catch (const std::system_error& error) {
     const bool no_threads = error.code() == std::errc::resource_unavailable_try_again;
     return Status(no_threads ? StatusCode::kOutOfMemory : StatusCode::kInternal,
-                  no_threads ? "out of memory in semantic index" : "unexpected failure in semantic index", error.what());
+                  no_threads ? "out of memory in semantic index" : "unexpected failure in semantic index",
+                  error.what());
   } catch (const std::exception& error) {
     return Status(StatusCode::kInternal, "unexpected failure in semantic index", error.what());
   }

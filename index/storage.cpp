@@ -403,8 +403,8 @@ Status Storage::delete_files(GenerationId generation, std::span<const Family> fa
   const std::string first = generation_key(generation), end = generation_end_key(generation);
   const rocksdb::Slice first_key(first), end_key(end);
   for (const Family which : families)
-    PG_SEMANTIC_RETURN_IF_ERROR(written(
-        [&] { return rocksdb::DeleteFilesInRange(db_.get(), family(which), &first_key, &end_key, false); }));
+    PG_SEMANTIC_RETURN_IF_ERROR(
+        written([&] { return rocksdb::DeleteFilesInRange(db_.get(), family(which), &first_key, &end_key, false); }));
   return Status::ok();
 }
 

@@ -4,24 +4,29 @@
 use strict;
 use warnings;
 use File::Temp ();
+
+# A small disk is a file system in memory, mounted in a name space of our own: this test goes on in there, before
+# PostgreSQL's modules take the output to themselves.
+BEGIN {
+    if (!defined $ENV{PG_SEMANTIC_SMALL_DISK}) {
+        my $disk = File::Temp::tempdir('small_disk_XXXX', DIR => $ENV{TESTDIR} // '/tmp');
+        my ($user, $group) = ($<, (split ' ', $()[0]);
+        my @enter = ('unshare', '--user', '--mount', '--map-root-user', 'sh', '-c',
+            "mount -t tmpfs -o size=48m,mode=0700 tmpfs '$disk' && exec unshare --user --map-user=$user --map-group=$group \"\$@\"", 'sh');
+        if (system("@{[ map { quotemeta } @enter ]} true 2>/dev/null") == 0) {
+            $ENV{PG_SEMANTIC_SMALL_DISK} = $disk;
+            exec @enter, $^X, (map { "-I$_" } @INC), $0;
+        }
+        $ENV{PG_SEMANTIC_SMALL_DISK} = '';
+    }
+}
+
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 use PgSemantic::TestServer;
 
-# A small disk is a file system in memory, mounted in a name space of our own: this test goes on in there.
-if (!defined $ENV{PG_SEMANTIC_SMALL_DISK}) {
-    my $disk = File::Temp::tempdir('small_disk_XXXX', DIR => $ENV{TESTDATADIR} // '/tmp');
-    my ($user, $group) = ($<, (split ' ', $()[0]);
-    my @enter = ('unshare', '--user', '--mount', '--map-root-user', 'sh', '-c',
-        "mount -t tmpfs -o size=48m,mode=0700 tmpfs '$disk' && exec unshare --user --map-user=$user --map-group=$group \"\$@\"", 'sh');
-    if (system("@{[ map { quotemeta } @enter ]} true 2>/dev/null") == 0) {
-        $ENV{PG_SEMANTIC_SMALL_DISK} = $disk;
-        exec @enter, $^X, (map { "-I$_" } @INC), $0;
-    }
-    $ENV{PG_SEMANTIC_SMALL_DISK} = '';
-}
 my $disk = $ENV{PG_SEMANTIC_SMALL_DISK};
 
 my $conf = q{
@@ -425,7 +430,13 @@ my @waiting = split /\n/, sql("SELECT pid $waiters");
 my $readable = -r "/proc/$waiting[0]/wchan" && slurp_file("/proc/$waiting[0]/wchan") =~ /\w\w/;
 SKIP: {
     skip 'what a process sleeps on cannot be seen here', 1 unless $readable;
-    is(scalar(grep { slurp_file("/proc/$_/wchan") =~ /futex/ } @waiting), 64, 'all slots are in use, none is lost');
+    # Who has a slot sleeps on it; only who waits for one sleeps on his latch.
+    my %without;
+    for (1 .. 20) {
+        $without{$_} = 1 for grep { slurp_file("/proc/$_/wchan") =~ /ep_poll|epoll/ } @waiting;
+        sleep 0.02;
+    }
+    is(scalar(keys %without), 6, 'six of seventy wait for a slot: none is lost');
 }
 kill 'CONT', $stopped;
 is(join(',', map { session_runs($_, '') // 'lost' } @searches), join(',', ('7') x 70), 'seventy searches at once');
@@ -460,6 +471,8 @@ for my $spare (0, 16 << 20) {
     limit_worker('--as=unlimited:') if defined worker_pid($node);
     ok(defined seconds_until_well("DROP INDEX IF EXISTS another; $build; DROP INDEX another; $insert", 30), 'with memory again everything works');
     holds_points('after a lack of memory');
+    # All processes may have gone with the worker; an index that is behind then is repaired by who reads it.
+    is(sql($nearest_of_many), '77', 'after a lack of memory: the right answer');
     sound_index($node, 'many_embedding', 'after a lack of memory');
 }
 unlike(log_since(0), qr/PANIC/, 'no PANIC');
