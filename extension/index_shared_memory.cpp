@@ -1,6 +1,11 @@
 // Reserves the index's shared memory and registers the index worker.
 #include "extension/index_shared_memory.h"
 
+extern "C" {
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
+}
+
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -27,6 +32,15 @@ void request_shared_memory() {
   RequestAddinShmemSpace(MAXALIGN(sizeof(IndexSharedMemory) + alignof(IndexSharedMemory)));
 }
 
+// Of the last checkpoint before this start of the server.
+uint64 last_redo() {
+  bool sound = false;
+  ControlFileData* control = get_controlfile(DataDir, &sound);
+  const uint64 redo = control->checkPointCopy.redo;
+  pfree(control);
+  return redo;
+}
+
 void start_shared_memory() {
   if (previous_shmem_startup_hook != nullptr) previous_shmem_startup_hook();
   bool found = false;
@@ -42,6 +56,7 @@ void start_shared_memory() {
     ConditionVariableInit(&shared_memory->worker_ready);
     SpinLockInit(&shared_memory->garbage_lock);
     SpinLockInit(&shared_memory->recovery_lock);
+    shared_memory->recovery = {last_redo(), 0};
     shared_memory->recovery_begun.store(0);
     shared_memory->recovery_end = 0;
     shared_memory->recovery_ended.store(0);

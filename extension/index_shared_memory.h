@@ -22,9 +22,9 @@ struct IndexSharedMemory {
   uint32_t garbage_count;  // under garbage_lock
   GarbageItem garbage[kGarbageCapacity];
 
-  // Written by the startup process; where there is none, by the first worker.
-  ReplayState recovery;  // valid once recovery_begun is 1
-  std::atomic<uint32_t> recovery_begun;
+  // As the last checkpoint before the start says; then written by the startup process, where it replays anything.
+  ReplayState recovery;
+  std::atomic<uint32_t> recovery_begun;  // 1: it does
   slock_t recovery_lock;
   uint64_t recovery_end;  // where replay ended, for the worker to know; 0: it need not.  Under recovery_lock, as the
                           // worker's getting ready

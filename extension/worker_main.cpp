@@ -312,16 +312,6 @@ void wait_for_recovery_to_begin(IndexSharedMemory* shared) {
   }
 }
 
-// Without a replay the checkpoint of the last shutdown counts.  (A worker that is started again later finds what its
-// predecessor has left.)
-ReplayState replay_state(IndexSharedMemory* shared) {
-  if (shared->recovery_begun.load() == 0) {
-    shared->recovery = {GetRedoRecPtr(), 0};
-    shared->recovery_begun.store(1);
-  }
-  return shared->recovery;
-}
-
 void start_threads(Worker* starting) {
   sigset_t all;
   sigset_t before;
@@ -370,7 +360,7 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
     end_soon();
   });
   wait_for_recovery_to_begin(shared);
-  const ReplayState recovery = replay_state(shared);
+  const ReplayState recovery = shared->recovery;
   std::unique_ptr<index::Engine> engine = open_store(*settings, recovery);
   shared->store_position.store(engine->found_position());
   worker = new Worker(shared, std::move(engine), recovery.redo);
