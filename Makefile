@@ -172,7 +172,7 @@ $(BUILD)/tests/fuzz.a: $(fuzz_objects) $(encoder_objects)
 
 export BUILD PG_CONFIG
 
-.PHONY: deps check check-structure check-unit check-regress check-isolation check-tap check-sanitize sanitize \
+.PHONY: deps check check-structure check-unit check-regress check-isolation check-tap check-sanitize sanitize sanitize-server \
 	check-models fuzz sqlsmith bench bench-index lint format quickstart quickstart-stop help
 
 deps:
@@ -201,6 +201,11 @@ check-tap:
 check-sanitize sanitize:
 	@tests/run/sanitize.sh address
 	@tests/run/sanitize.sh thread
+
+# No part of check: TESTS='load/server 060_crash' runs those instead of the load test alone.
+sanitize-server:
+	@tests/run/sanitize_server.sh address $(TESTS)
+	@tests/run/sanitize_server.sh thread $(TESTS)
 
 # MODELS=DIRECTORY: compares downloaded models with published values; no part of check.
 check-models:
@@ -248,6 +253,7 @@ help:
 	@echo "make check-unit       one part of it; also check-structure, check-regress, check-isolation, check-tap, check-sanitize"
 	@echo "make check-models MODELS=DIRECTORY  compare downloaded models with published values"
 	@echo "make sanitize         the unit tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer"
+	@echo "make sanitize-server  the same sanitizers in servers under load, primary and standby"
 	@echo "make fuzz             libFuzzer over everything that parses, ten minutes each (FUZZ_SECONDS, TARGETS)"
 	@echo "make sqlsmith         random SQL by sqlsmith against a server with the extension, half an hour (SECONDS)"
 	@echo "make bench            measure"

@@ -10,13 +10,32 @@
 namespace pg_semantic {
 namespace {
 
-// Whether the index has the generation, as all transactions see it; the caller holds a lock on it.
+// All zero where there is none yet.
+IndexMetapage metapage_of(Relation index) {
+  return RelationGetNumberOfBlocks(index) > 0 ? peek_metapage(index) : IndexMetapage{};
+}
+
+bool is_used_by(Relation index, index::GenerationId generation) {
+  if (RELATION_IS_OTHER_TEMP(index)) return true;
+  IndexMetapage metapage = metapage_of(index);
+  if (metapage.generation == 0) {
+    // It may be getting this one, which its metapage names last: whoever builds CONCURRENTLY or inserts holds a lock
+    // that lets readers in.
+    if (!ConditionalLockRelationOid(RelationGetRelid(index), ShareLock)) return true;
+    metapage = metapage_of(index);
+    UnlockRelationOid(RelationGetRelid(index), ShareLock);
+  }
+  if (metapage.generation == generation) return true;
+  // Copied with its database, it may be getting one of its own.
+  return metapage.generation != 0 && metapage.database_oid != MyDatabaseId;
+}
+
+// Whether the index has the generation, as all transactions see it, or is getting it; the caller holds a lock on it.
 bool is_used(Oid index_oid, index::GenerationId generation) {
   if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(index_oid)) || !is_semantic_index(index_oid)) return false;
   Relation index = try_relation_open(index_oid, NoLock);
   if (index == nullptr) return false;
-  const bool used = RELATION_IS_OTHER_TEMP(index) ||
-                    (RelationGetNumberOfBlocks(index) > 0 && peek_metapage(index).generation == generation);
+  const bool used = is_used_by(index, generation);
   relation_close(index, NoLock);
   return used;
 }

@@ -131,7 +131,7 @@ class Worker {
   // Hands garbage to the threads.
   void take_garbage() {
     for (;;) {
-      GarbageItem item;
+      GarbageItem item = {};
       SpinLockAcquire(&shared_->garbage_lock);
       const bool found = shared_->garbage_count > 0;
       if (found) {
