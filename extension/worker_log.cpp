@@ -23,7 +23,29 @@ void wait_for_appliers() {
   pfree(appliers);
 }
 
+// Where the last record ends that has a place in the log by now.
+uint64_t end_of_records() {
+  const uint64_t insert = GetXLogInsertRecPtr();
+  const uint64_t in_page = insert % XLOG_BLCKSZ;
+  return in_page <= SizeOfXLogLongPHD ? insert - in_page : insert;  // a page's header belongs to no record
+}
+
 }  // namespace
+
+// The log on the disk may end within a record, which is not replayed: a mark beyond the records that are would seem to
+// be of another log.
+uint64_t LogKeeper::log_position() {
+  if (RecoveryInProgress()) return GetXLogReplayRecPtr(nullptr);
+  if (next_end_ == 0) {
+    next_end_ = end_of_records();
+    XLogFlush(next_end_);
+  }
+  if (GetFlushRecPtr(nullptr) >= next_end_) {
+    flushed_end_ = next_end_;
+    next_end_ = end_of_records();
+  }
+  return flushed_end_;
+}
 
 void LogKeeper::hold_checkpoints() {
   if (!holds_checkpoints_) {
@@ -68,7 +90,7 @@ bool LogKeeper::mark(const index::Mark& mark, bool sync) {
 
 bool LogKeeper::mark_now(bool checkpoint, bool complete) {
   const uint64_t redo = GetRedoRecPtr();
-  const uint64_t position = RecoveryInProgress() ? GetXLogReplayRecPtr(nullptr) : GetFlushRecPtr(nullptr);
+  const uint64_t position = log_position();
   if (holds_checkpoints_) wait_for_appliers();
   return mark({position, redo, complete}, checkpoint || complete);
 }
@@ -116,7 +138,7 @@ void LogKeeper::keep_up() {
   const bool recovering = RecoveryInProgress();
   // The mark that the end of recovery has left holds until there is something new.
   if (recovering && shared_->recovery_ended.load() != 0) return;
-  const uint64_t position = recovering ? GetXLogReplayRecPtr(nullptr) : GetFlushRecPtr(nullptr);
+  const uint64_t position = log_position();
   if (recovering && position <= engine_->found_mark().position) return;
   if (!checkpoint && position == position_ && changes_->load() == synced_changes_) return;
   const bool marked = mark_now(checkpoint, false);

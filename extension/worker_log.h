@@ -34,6 +34,8 @@ class LogKeeper {
   static constexpr long kTickMilliseconds = 100;
 
  private:
+  // Of the end of a record that is on the disk, with all before it; in recovery, that is replayed.
+  uint64_t log_position();
   void hold_checkpoints();
   void release_checkpoint();
   void note_failed_replay();
@@ -50,6 +52,8 @@ class LogKeeper {
   const std::atomic<uint64_t>* changes_;
   uint64_t redo_;  // of the last checkpoint whose changes the store holds
   uint64_t position_ = 0;
+  uint64_t flushed_end_ = 0;  // of a record that is on the disk
+  uint64_t next_end_ = 0;     // of one that will be
   uint64_t synced_changes_ = 0;
   bool holds_checkpoints_ = false;
   bool failing_ = false;  // the last mark could not be written
