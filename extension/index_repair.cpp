@@ -11,6 +11,7 @@
 #include "extension/index_functions.h"
 #include "extension/index_log.h"
 #include "extension/index_metapage.h"
+#include "extension/index_options.h"
 #include "extension/index_rows.h"
 #include "extension/index_transaction.h"
 #include "extension/models.h"
@@ -79,7 +80,23 @@ void compare_table(Repair* repair, Relation heap, Relation index) {
   MemoryContextDelete(repair->row_context);
 }
 
-void remove_unmatched(Repair* repair) {
+// Whether there is a row in this place of the table now, of whatever transaction.
+bool has_row(Relation heap, index::RowId row) {
+  ItemPointerData tid;
+  set_item_pointer(&tid, row);
+  if (ItemPointerGetBlockNumber(&tid) >= RelationGetNumberOfBlocks(heap)) return false;
+  Buffer buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(&tid));
+  LockBuffer(buffer, BUFFER_LOCK_SHARE);
+  Page page = BufferGetPage(buffer);
+  const OffsetNumber offset = ItemPointerGetOffsetNumber(&tid);
+  const bool found = offset <= PageGetMaxOffsetNumber(page) && ItemIdIsNormal(PageGetItemId(page, offset));
+  UnlockReleaseBuffer(buffer);
+  return found;
+}
+
+// True: one of the places was taken by a row since the table was read, whose entry may have been removed.
+bool remove_unmatched(Repair* repair, Relation heap) {
+  bool taken = false;
   guarded([&] {
     std::vector<index::RowId> removed;
     for (size_t i = 0; i <= repair->entries.count; ++i) {
@@ -87,11 +104,15 @@ void remove_unmatched(Repair* repair) {
       if (!end && !repair->entries.matched[i]) removed.push_back(repair->entries.rows[i].row);
       if (removed.empty() || (!end && removed.size() < kRemovedAtOnce)) continue;
       const std::vector<std::byte> change = index::encode_delete(repair->metapage.generation, removed);
-      call_server([&] { make_index_change(LogRecord::kDelete, change, Durability::kNothing); });
+      call_server([&] {
+        make_index_change(LogRecord::kDelete, change, Durability::kNothing);
+        for (const index::RowId row : removed) taken = taken || has_row(heap, row);
+      });
       repair->changed += static_cast<int64>(removed.size());
       removed.clear();
     }
   });
+  return taken;
 }
 
 void make_generation_anew(Relation index, const IndexMetapage& metapage, Durability durability) {
@@ -130,14 +151,13 @@ int64 repair_locked(Relation heap, Relation index, bool may_be_damaged) {
                                 : whole ? "The worker's store is behind the table."
                                         : "The worker's store has no data of it.")));
   if (whole) {
-    repair.entries = list_index_entries(repair.metapage.generation);
+    do {
+      repair.entries = list_index_entries(repair.metapage.generation);
+      compare_table(&repair, heap, index);
+    } while (remove_unmatched(&repair, heap));
   } else {
     make_generation_anew(index, repair.metapage, Durability::kNothing);
-  }
-  compare_table(&repair, heap, index);
-  if (whole) {
-    remove_unmatched(&repair);
-  } else {
+    compare_table(&repair, heap, index);
     finish_index_build(repair.metapage.generation);
   }
   declare_index_repaired(repair.metapage.generation);
@@ -216,11 +236,13 @@ PG_SEMANTIC_FUNCTION(pg_semantic_index_repair) {
   require_index_worker();
   const Oid index_oid = PG_GETARG_OID(0);
   const Oid table_oid = IndexGetRelation(index_oid, true);
-  if (OidIsValid(table_oid)) LockRelationOid(table_oid, ShareUpdateExclusiveLock);
-  Relation index = open_semantic_index(index_oid, AccessShareLock);
-  if (!pg_class_ownercheck(index_oid, GetUserId())) {
-    aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_INDEX, RelationGetRelationName(index));
+  // Before anything is locked: who may not repair it does not hold up VACUUM either.
+  const bool exists = OidIsValid(table_oid) && is_semantic_index(index_oid);
+  if (exists && !pg_class_ownercheck(index_oid, GetUserId())) {
+    aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_INDEX, get_rel_name(index_oid));
   }
+  if (exists) LockRelationOid(table_oid, ShareUpdateExclusiveLock);
+  Relation index = open_semantic_index(index_oid, AccessShareLock);
   if (RELATION_IS_OTHER_TEMP(index)) {
     ereport(ERROR,
             (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot repair a temporary index of another session")));
