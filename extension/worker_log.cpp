@@ -154,10 +154,8 @@ void LogKeeper::keep_up() {
 void LogKeeper::let_checkpoints_go() {
   // No lock is waited for: who has it may be dead.  Whoever has logged a change and waits for it to be applied ends,
   // too.
-  if (shared_->replay_failed.load() == 0 && holds_checkpoints_) {
-    const uint64_t redo = GetRedoRecPtr();
-    mark({GetFlushRecPtr(nullptr), redo, false}, true);
-  }
+  // Not GetFlushRecPtr(): it may lie within a record.
+  if (shared_->replay_failed.load() == 0 && position_ != 0) mark({position_, GetRedoRecPtr(), false}, true);
   MyProc->delayChkptFlags = 0;
 }
 
