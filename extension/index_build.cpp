@@ -15,62 +15,22 @@
 namespace pg_semantic {
 namespace {
 
-constexpr size_t kBuildBatchBytes = 4 << 20;
-constexpr size_t kBuildBatchRows = 2048;
-
 struct BuildState {
   IndexMetapage metapage;
-  Durability durability;
-  MemoryContext row_context;    // reset after every row
-  std::vector<IndexRow>* rows;  // used again and again: faults for memory given back cost more than all else
-  size_t row_count;             // in use
-  size_t bytes;
   uint32 dimensions;
-  int64 sent;
+  RowCollector collector;
 };
 
-void send_collected(BuildState* build) {
-  send_rows({.generation = build->metapage.generation,
-             .fingerprint = build->metapage.fingerprint,
-             .dimensions = build->metapage.dimensions,
-             .durability = build->durability,
-             .threads = choose_build_threads()},
-            std::span(*build->rows).first(build->row_count));
-  build->sent += static_cast<int64>(build->row_count);
-  build->row_count = 0;
-  build->bytes = 0;
-  pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, build->sent);
-}
-
-void collect_row(Relation index, ItemPointer tid, Datum* values, bool* is_null, bool alive, void* argument) {
+void collect_table_row(Relation index, ItemPointer tid, Datum* values, bool* is_null, bool alive, void* argument) {
   auto* build = static_cast<BuildState*>(argument);
-  MemoryContext before = MemoryContextSwitchTo(build->row_context);
+  MemoryContext before = MemoryContextSwitchTo(build->collector.row_context);
   const IndexedContent content = read_content(index, build->metapage, values[0], is_null[0], build->dimensions);
   if (build->dimensions == 0) build->dimensions = static_cast<uint32>(content.vector.size());
-  guarded([&] {
-    if (build->row_count == build->rows->size()) build->rows->emplace_back();
-    IndexRow& row = (*build->rows)[build->row_count++];
-    copy_row(row_id(tid), content, &row);
-    build->bytes += row.bytes();
-  });
+  collect_row(&build->collector, tid, content);
   MemoryContextSwitchTo(before);
-  MemoryContextReset(build->row_context);
-  if (build->bytes > kBuildBatchBytes || build->row_count >= kBuildBatchRows) send_collected(build);
-}
-
-double scan_heap(Relation heap, Relation index, IndexInfo* info, BuildState* build) {
-  double heap_tuples = 0;
-  std::vector<IndexRow>* rows = guarded([] { return new std::vector<IndexRow>; });
-  build->rows = rows;
-  PG_TRY();
-  {
-    heap_tuples = table_index_build_scan(heap, index, info, true, true, collect_row, build, nullptr);
-    send_collected(build);
-  }
-  PG_FINALLY();
-  { delete rows; }
-  PG_END_TRY();
-  return heap_tuples;
+  MemoryContextReset(build->collector.row_context);
+  if (!send_many_collected(&build->collector)) return;
+  pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, build->collector.sent);
 }
 
 }  // namespace
@@ -83,25 +43,28 @@ IndexBuildResult* build_index(Relation heap, Relation index, IndexInfo* info) {
   const LoadedModel* model = nullptr;
   BuildState build = {};
   build.metapage = describe_index(index, &model);
-  build.durability = durability_of(index);
   build.metapage.generation = create_built_generation(index, build.metapage);
   build.dimensions = build.metapage.dimensions;
-  build.row_context = AllocSetContextCreate(CurrentMemoryContext, "pg_semantic build row", ALLOCSET_DEFAULT_SIZES);
+  build.collector.target = {.generation = build.metapage.generation,
+                            .fingerprint = build.metapage.fingerprint,
+                            .dimensions = build.metapage.dimensions,
+                            .durability = durability_of(index),
+                            .threads = choose_build_threads()};
 
   if (heap->rd_rel->reltuples > 0) {
     pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, static_cast<int64>(heap->rd_rel->reltuples));
   }
   pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, kBuildScanPhase);
-  const double heap_tuples = scan_heap(heap, index, info, &build);
-  MemoryContextDelete(build.row_context);
+  const double heap_tuples = collect_table(&build.collector, heap, index, info, true, collect_table_row, &build);
+  pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, build.collector.sent);
 
   // The lists are on the disk when it returns, before the metapage names them.
   finish_index_build(build.metapage.generation);
-  if (build.durability == Durability::kLogged) log_finished_build(build.metapage.generation);
+  if (build.collector.target.durability == Durability::kLogged) log_finished_build(build.metapage.generation);
   write_metapage(index, MAIN_FORKNUM, build.metapage);
 
   result->heap_tuples = heap_tuples;
-  result->index_tuples = static_cast<double>(build.sent);
+  result->index_tuples = static_cast<double>(build.collector.sent);
   return result;
 }
 

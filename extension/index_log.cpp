@@ -2,7 +2,6 @@
 
 extern "C" {
 #include "access/xlog_internal.h"
-#include "access/xloginsert.h"
 #include "access/xlogreader.h"
 #include "access/xlogrecovery.h"
 #include "catalog/pg_control.h"
@@ -21,12 +20,6 @@ namespace {
 constexpr int kCheckpointMilliseconds = 30000;
 // Of a change's header (index/FORMAT.md).
 constexpr size_t kCountOffset = 4, kGenerationOffset = 8, kHeaderBytes = 16;
-
-XLogRecPtr write_record(LogRecord kind, const void* data, size_t length) {
-  XLogBeginInsert();
-  XLogRegisterData(const_cast<char*>(static_cast<const char*>(data)), static_cast<uint32>(length));
-  return XLogInsert(kResourceManager, static_cast<uint8>(kind));
-}
 
 // What replay could not do: the store is told that it is behind as soon as it can be told (worker_main.cpp).
 void note_failed_replay(const char* why) {
@@ -194,7 +187,7 @@ std::span<const std::byte> taking_back;
 
 void log_taking_back() {
   if (taking_back.empty()) return;
-  write_record(LogRecord::kDelete, taking_back.data(), taking_back.size());
+  write_log_record(LogRecord::kDelete, taking_back.data(), taking_back.size());
   taking_back = {};
 }
 
@@ -226,7 +219,7 @@ void make_index_change(LogRecord kind, std::span<const std::byte> change, Durabi
   MyProc->delayChkptFlags |= DELAY_CHKPT_START;
   PG_TRY();
   {
-    const XLogRecPtr end = write_record(kind, change.data(), change.size());
+    const XLogRecPtr end = write_log_record(kind, change.data(), change.size());
     taking_back = opposite;
     if (kind == LogRecord::kDelete) XLogFlush(end);
     apply_index_change(change, end);
@@ -241,7 +234,7 @@ void make_index_change(LogRecord kind, std::span<const std::byte> change, Durabi
 }
 
 void log_finished_build(index::GenerationId generation) {
-  write_record(LogRecord::kFinish, &generation, sizeof(generation));
+  write_log_record(LogRecord::kFinish, &generation, sizeof(generation));
 }
 
 void register_resource_manager() {

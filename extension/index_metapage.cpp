@@ -124,4 +124,15 @@ IndexMetapage describe_index(Relation index, const LoadedModel** model) {
   return metapage;
 }
 
+index::GenerationOptions generation_options(Relation index, const IndexMetapage& metapage, bool building) {
+  index::GenerationOptions options;
+  options.database_oid = MyDatabaseId;
+  options.index_oid = RelationGetRelid(index);
+  options.dimensions = metapage.dimensions;
+  options.metric = static_cast<index::Metric>(metapage.metric);
+  options.codec = static_cast<index::Codec>(metapage.codec);
+  options.building = building;
+  return options;
+}
+
 }  // namespace pg_semantic

@@ -58,6 +58,9 @@ void write_metapage(Relation index, ForkNumber fork, const IndexMetapage& metapa
 struct LoadedModel;
 IndexMetapage describe_index(Relation index, const LoadedModel** model);
 
+// Those of a generation of such an index.
+index::GenerationOptions generation_options(Relation index, const IndexMetapage& metapage, bool building);
+
 }  // namespace pg_semantic
 
 #endif  // PG_SEMANTIC_EXTENSION_INDEX_METAPAGE_H

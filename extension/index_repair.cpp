@@ -1,6 +1,5 @@
 #include "extension/index_repair.h"
 
-#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -21,77 +20,45 @@
 namespace pg_semantic {
 namespace {
 
-constexpr size_t kBatchBytes = 4 << 20;
-constexpr size_t kBatchRows = 2048;
 constexpr size_t kRemovedAtOnce = 4096;
 
 struct Repair {
   IndexMetapage metapage;
-  Durability durability;
   IndexEntries entries;
-  MemoryContext row_context;    // reset after every row
-  std::vector<IndexRow>* rows;  // to be sent
-  size_t bytes;
-  int64 changed;
+  RowCollector collector;
+  int64 removed;
 };
-
-void send_rows_of(Repair* repair) {
-  send_rows({.generation = repair->metapage.generation,
-             .fingerprint = repair->metapage.fingerprint,
-             .dimensions = repair->metapage.dimensions,
-             .durability = repair->durability,
-             .threads = choose_build_threads()},
-            *repair->rows);
-  repair->changed += static_cast<int64>(repair->rows->size());
-  repair->rows->clear();
-  repair->bytes = 0;
-}
 
 void compare_row(Relation index, ItemPointer tid, Datum* values, bool* is_null, bool alive, void* argument) {
   auto* repair = static_cast<Repair*>(argument);
   CHECK_FOR_INTERRUPTS();
-  MemoryContext before = MemoryContextSwitchTo(repair->row_context);
+  MemoryContext before = MemoryContextSwitchTo(repair->collector.row_context);
   const IndexedContent content = read_content(index, repair->metapage, values[0], is_null[0], 0);
   const index::ListedRow* entry = match_entry(&repair->entries, row_id(tid));
-  if (entry == nullptr || !agrees(*entry, content)) {
-    guarded([&] {
-      repair->rows->emplace_back();
-      copy_row(row_id(tid), content, &repair->rows->back());
-      repair->bytes += repair->rows->back().bytes();
-    });
-  }
+  if (entry == nullptr || !agrees(*entry, content)) collect_row(&repair->collector, tid, content);
   MemoryContextSwitchTo(before);
-  MemoryContextReset(repair->row_context);
-  if (repair->bytes > kBatchBytes || repair->rows->size() >= kBatchRows) send_rows_of(repair);
+  MemoryContextReset(repair->collector.row_context);
+  send_many_collected(&repair->collector);
 }
 
 void compare_table(Repair* repair, Relation heap, Relation index) {
-  repair->row_context = AllocSetContextCreate(CurrentMemoryContext, "pg_semantic repair row", ALLOCSET_DEFAULT_SIZES);
-  std::vector<IndexRow>* rows = guarded([] { return new std::vector<IndexRow>; });
-  repair->rows = rows;
-  PG_TRY();
-  {
-    table_index_build_scan(heap, index, BuildIndexInfo(index), true, false, compare_row, repair, nullptr);
-    send_rows_of(repair);
-  }
-  PG_FINALLY();
-  { delete rows; }
-  PG_END_TRY();
-  MemoryContextDelete(repair->row_context);
+  collect_table(&repair->collector, heap, index, BuildIndexInfo(index), false, compare_row, repair);
+}
+
+void begin_repair(Repair* repair, Durability durability) {
+  repair->collector.target = {.generation = repair->metapage.generation,
+                              .fingerprint = repair->metapage.fingerprint,
+                              .dimensions = repair->metapage.dimensions,
+                              .durability = durability,
+                              .threads = choose_build_threads()};
 }
 
 // Whether there is a row in this place of the table now, of whatever transaction.
 bool has_row(Relation heap, index::RowId row) {
   ItemPointerData tid;
   set_item_pointer(&tid, row);
-  if (ItemPointerGetBlockNumber(&tid) >= RelationGetNumberOfBlocks(heap)) return false;
-  Buffer buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(&tid));
-  LockBuffer(buffer, BUFFER_LOCK_SHARE);
-  Page page = BufferGetPage(buffer);
-  const OffsetNumber offset = ItemPointerGetOffsetNumber(&tid);
-  const bool found = offset <= PageGetMaxOffsetNumber(page) && ItemIdIsNormal(PageGetItemId(page, offset));
-  UnlockReleaseBuffer(buffer);
-  return found;
+  HeapTupleHeaderData header;
+  return ItemPointerGetBlockNumber(&tid) < RelationGetNumberOfBlocks(heap) && read_tuple_header(heap, row, &header);
 }
 
 // True: one of the places was taken by a row since the table was read, whose entry may have been removed.
@@ -108,7 +75,7 @@ bool remove_unmatched(Repair* repair, Relation heap) {
         make_index_change(LogRecord::kDelete, change, Durability::kNothing);
         for (const index::RowId row : removed) taken = taken || has_row(heap, row);
       });
-      repair->changed += static_cast<int64>(removed.size());
+      repair->removed += static_cast<int64>(removed.size());
       removed.clear();
     }
   });
@@ -116,13 +83,7 @@ bool remove_unmatched(Repair* repair, Relation heap) {
 }
 
 void make_generation_anew(Relation index, const IndexMetapage& metapage, Durability durability) {
-  index::GenerationOptions options;
-  options.database_oid = MyDatabaseId;
-  options.index_oid = RelationGetRelid(index);
-  options.dimensions = metapage.dimensions;
-  options.metric = static_cast<index::Metric>(metapage.metric);
-  options.codec = static_cast<index::Codec>(metapage.codec);
-  options.building = true;
+  const index::GenerationOptions options = generation_options(index, metapage, true);
   guarded([&] {
     const std::vector<std::byte> drop = index::encode_drop(metapage.generation);
     const std::vector<std::byte> create = index::encode_create(metapage.generation, options);
@@ -137,8 +98,8 @@ void make_generation_anew(Relation index, const IndexMetapage& metapage, Durabil
 int64 repair_locked(Relation heap, Relation index, bool may_be_damaged) {
   Repair repair = {};
   repair.metapage = *read_metapage(index);
-  repair.durability = Durability::kNothing;
   if (repair.metapage.generation == 0) return 0;
+  begin_repair(&repair, Durability::kNothing);
   await_abandoned_changes();  // of a repair before this one, for instance, that was cut off
   // Another session may have been faster.
   const bool damaged = may_be_damaged && !index_is_readable(repair.metapage.generation);
@@ -161,9 +122,10 @@ int64 repair_locked(Relation heap, Relation index, bool may_be_damaged) {
     finish_index_build(repair.metapage.generation);
   }
   declare_index_repaired(repair.metapage.generation);
+  const int64 changed = repair.collector.sent + repair.removed;
   ereport(LOG, (errmsg("repaired semantic index \"%s\": " INT64_FORMAT " entries changed",
-                       RelationGetRelationName(index), repair.changed)));
-  return repair.changed;
+                       RelationGetRelationName(index), changed)));
+  return changed;
 }
 
 // Core warns of every row that another transaction is just inserting; here that is not worth a word.
@@ -202,17 +164,18 @@ int64 make_own_locked(Relation heap, Relation index) {
   Repair repair = {};
   repair.metapage = peek_metapage(index);
   if (repair.metapage.database_oid == MyDatabaseId) return 0;  // another session was faster
-  repair.durability = durability_of(index);
+  const Durability durability = durability_of(index);
   repair.metapage.database_oid = MyDatabaseId;
   repair.metapage.generation = random_generation();
-  make_generation_anew(index, repair.metapage, repair.durability);
+  begin_repair(&repair, durability);
+  make_generation_anew(index, repair.metapage, durability);
   compare_table(&repair, heap, index);
   finish_index_build(repair.metapage.generation);
-  if (repair.durability == Durability::kLogged) log_finished_build(repair.metapage.generation);
+  if (durability == Durability::kLogged) log_finished_build(repair.metapage.generation);
   write_metapage(index, MAIN_FORKNUM, repair.metapage);
   ereport(LOG, (errmsg("semantic index \"%s\", copied with its database, has rows of its own now",
                        RelationGetRelationName(index))));
-  return repair.changed;
+  return repair.collector.sent;
 }
 
 }  // namespace

@@ -17,6 +17,9 @@ namespace {
 // busy, few enough to hold in memory twice.
 constexpr size_t kBatchRows = 1024;
 constexpr size_t kBatchVectorBytes = 4 << 20;
+// What a RowCollector sends at once.
+constexpr size_t kCollectedBytes = 4 << 20;
+constexpr size_t kCollectedRows = 2048;
 
 index::ContentHash to_content_hash(const ContentHashBytes& bytes) {
   index::ContentHash hash;
@@ -80,6 +83,22 @@ void send_batch(const RowTarget& target, const LoadedModel* model, std::span<con
 
 }  // namespace
 
+bool read_tuple_header(Relation heap, index::RowId row, HeapTupleHeaderData* header) {
+  ItemPointerData tid;
+  set_item_pointer(&tid, row);
+  Buffer buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(&tid));
+  LockBuffer(buffer, BUFFER_LOCK_SHARE);
+  Page page = BufferGetPage(buffer);
+  bool found = false;
+  if (ItemPointerGetOffsetNumber(&tid) <= PageGetMaxOffsetNumber(page)) {
+    ItemId item = PageGetItemId(page, ItemPointerGetOffsetNumber(&tid));
+    found = ItemIdIsNormal(item);
+    if (found) memcpy(header, PageGetItem(page, item), SizeofHeapTupleHeader);
+  }
+  UnlockReleaseBuffer(buffer);
+  return found;
+}
+
 IndexedContent read_content(Relation index, const IndexMetapage& metapage, Datum value, bool is_null,
                             uint32 dimensions) {
   IndexedContent content = {};
@@ -131,6 +150,51 @@ void send_rows(const RowTarget& target, std::span<const IndexRow> rows) {
       call_server([] { CHECK_FOR_INTERRUPTS(); });
     }
   });
+}
+
+namespace {
+
+void send_collected(RowCollector* collector) {
+  send_rows(collector->target, std::span(*collector->rows).first(collector->count));
+  collector->sent += static_cast<int64>(collector->count);
+  collector->count = 0;
+  collector->bytes = 0;
+}
+
+}  // namespace
+
+double collect_table(RowCollector* collector, Relation heap, Relation index, IndexInfo* info, bool progress,
+                     IndexBuildCallback collect, void* state) {
+  double heap_tuples = 0;
+  collector->row_context =
+      AllocSetContextCreate(CurrentMemoryContext, "pg_semantic collected row", ALLOCSET_DEFAULT_SIZES);
+  std::vector<IndexRow>* rows = guarded([] { return new std::vector<IndexRow>; });
+  collector->rows = rows;
+  PG_TRY();
+  {
+    heap_tuples = table_index_build_scan(heap, index, info, true, progress, collect, state, nullptr);
+    send_collected(collector);
+  }
+  PG_FINALLY();
+  { delete rows; }
+  PG_END_TRY();
+  MemoryContextDelete(collector->row_context);
+  return heap_tuples;
+}
+
+void collect_row(RowCollector* collector, ItemPointer tid, const IndexedContent& content) {
+  guarded([&] {
+    if (collector->count == collector->rows->size()) collector->rows->emplace_back();
+    IndexRow& row = (*collector->rows)[collector->count++];
+    copy_row(row_id(tid), content, &row);
+    collector->bytes += row.bytes();
+  });
+}
+
+bool send_many_collected(RowCollector* collector) {
+  if (collector->bytes <= kCollectedBytes && collector->count < kCollectedRows) return false;
+  send_collected(collector);
+  return true;
 }
 
 }  // namespace pg_semantic

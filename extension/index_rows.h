@@ -44,6 +44,9 @@ inline void set_item_pointer(ItemPointer tid, index::RowId row) {
   ItemPointerSet(tid, static_cast<BlockNumber>(row >> 16), static_cast<OffsetNumber>(row & 0xFFFF));
 }
 
+// A copy of the header of a heap's tuple; false when there is none at this place, which lies within the heap.
+bool read_tuple_header(Relation heap, index::RowId row, HeapTupleHeaderData* header);
+
 // Detoasts and checks the column's value.  Errors of vector_from_array; 22000
 // when `dimensions` is not 0 and the vector has another number.
 IndexedContent read_content(Relation index, const IndexMetapage& metapage, Datum value, bool is_null,
@@ -64,6 +67,24 @@ struct RowTarget {
 // Embeds what is text, in batches, and applies the rows to the generation.
 // Raises errors (no exception leaves it); some rows may then be applied already.
 void send_rows(const RowTarget& target, std::span<const IndexRow> rows);
+
+// The rows of a table on their way into a generation, sent some thousand at a time.
+struct RowCollector {
+  RowTarget target;
+  MemoryContext row_context;    // for what is made of one row; reset after it
+  std::vector<IndexRow>* rows;  // used again and again: faults for memory given back cost more than all else
+  size_t count;                 // in use
+  size_t bytes;
+  int64 sent;
+};
+
+// Reads the table as CREATE INDEX does; `collect` is called with `state`, of which `collector` is a part, and sends
+// what it wants by collect_row().  What is left is sent at the end.  Returns the number of the table's rows.
+double collect_table(RowCollector* collector, Relation heap, Relation index, IndexInfo* info, bool progress,
+                     IndexBuildCallback collect, void* state);
+void collect_row(RowCollector* collector, ItemPointer tid, const IndexedContent& content);
+// Sends what is collected if that is much, and tells whether it was.
+bool send_many_collected(RowCollector* collector);
 
 }  // namespace pg_semantic
 

@@ -7,13 +7,13 @@ extern "C" {
 }
 
 #include <algorithm>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <string>
 #include <thread>
 
+#include "extension/blocked_signals.h"
 #include "extension/index_init.h"
 #include "extension/index_log.h"
 #include "extension/index_options.h"
@@ -132,11 +132,6 @@ PGDLLEXPORT void pg_semantic_worker_launch(Datum argument);
 // Runs in the worker's process: prepares the environment of the compute
 // libraries, then loads the library that links them.
 void pg_semantic_worker_launch(Datum argument) {
-  // OpenBLAS and OpenMP start threads when they are loaded; these must not take the server's signals.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  sigprocmask(SIG_SETMASK, &all, &before);
   const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
   const std::string threads = std::to_string(std::min(cores, 8u));
   setenv("OPENBLAS_NUM_THREADS", threads.c_str(), 1);
@@ -149,9 +144,13 @@ void pg_semantic_worker_launch(Datum argument) {
     setenv("OPENBLAS_CORETYPE", "Haswell", 0);
   }
   using WorkerMain = void (*)(Datum, pg_semantic::IndexSharedMemory*, const pg_semantic::WorkerSettings*);
-  auto main = reinterpret_cast<WorkerMain>(
-      load_external_function("pg_semantic_worker", "pg_semantic_worker_main", true, nullptr));
-  sigprocmask(SIG_SETMASK, &before, nullptr);
+  WorkerMain main = nullptr;
+  // OpenBLAS and OpenMP start threads when they are loaded.
+  {
+    const pg_semantic::BlockedSignals blocked;
+    main = reinterpret_cast<WorkerMain>(
+        load_external_function("pg_semantic_worker", "pg_semantic_worker_main", true, nullptr));
+  }
 
   const pg_semantic::WorkerSettings settings = {
       static_cast<uint64_t>(pg_semantic::settings.index_memory) << 20,

@@ -57,23 +57,6 @@ PendingGeneration* find_pending(index::GenerationId generation) {
   return nullptr;
 }
 
-// A copy of the header of a heap's tuple; false when there is none at this place.
-bool read_tuple_header(Relation heap, index::RowId row, HeapTupleHeaderData* header) {
-  ItemPointerData tid;
-  set_item_pointer(&tid, row);
-  Buffer buffer = ReadBuffer(heap, ItemPointerGetBlockNumber(&tid));
-  LockBuffer(buffer, BUFFER_LOCK_SHARE);
-  Page page = BufferGetPage(buffer);
-  bool found = false;
-  if (ItemPointerGetOffsetNumber(&tid) <= PageGetMaxOffsetNumber(page)) {
-    ItemId item = PageGetItemId(page, ItemPointerGetOffsetNumber(&tid));
-    found = ItemIdIsNormal(item);
-    if (found) memcpy(header, PageGetItem(page, item), SizeofHeapTupleHeader);
-  }
-  UnlockReleaseBuffer(buffer);
-  return found;
-}
-
 // Whether INSERT ... ON CONFLICT may still take back the row it has just put into the heap.
 bool may_be_taken_back(Relation heap, index::RowId row) {
   if (heap->rd_tableam != GetHeapamTableAmRoutine()) return false;
@@ -257,13 +240,7 @@ namespace {
 
 void make_generation(Relation index, const IndexMetapage& metapage, index::GenerationId generation, bool building) {
   const Durability durability = durability_of(index);
-  index::GenerationOptions options;
-  options.database_oid = MyDatabaseId;
-  options.index_oid = RelationGetRelid(index);
-  options.dimensions = metapage.dimensions;
-  options.metric = static_cast<index::Metric>(metapage.metric);
-  options.codec = static_cast<index::Codec>(metapage.codec);
-  options.building = building;
+  const index::GenerationOptions options = generation_options(index, metapage, building);
   guarded([&] {
     const std::vector<std::byte> change = index::encode_create(generation, options);
     call_server([&] { make_index_change(LogRecord::kCreate, change, durability); });

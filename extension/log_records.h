@@ -2,6 +2,12 @@
 #ifndef PG_SEMANTIC_EXTENSION_LOG_RECORDS_H
 #define PG_SEMANTIC_EXTENSION_LOG_RECORDS_H
 
+#include "extension/server.h"
+
+extern "C" {
+#include "access/xloginsert.h"
+}
+
 #include <cstdint>
 
 namespace pg_semantic {
@@ -27,6 +33,14 @@ struct CheckpointRecord {
   uint32_t complete;  // 1: the worker stops, and nothing of it will be logged before another one starts
   uint32_t reserved;
 };
+
+// Returns where the record ends.
+inline XLogRecPtr write_log_record(LogRecord kind, const void* data, size_t length, uint8 flags = 0) {
+  XLogBeginInsert();
+  XLogRegisterData(const_cast<char*>(static_cast<const char*>(data)), static_cast<uint32>(length));
+  XLogSetRecordFlags(flags);
+  return XLogInsert(kResourceManager, static_cast<uint8>(kind));
+}
 
 }  // namespace pg_semantic
 

@@ -1,7 +1,6 @@
 #include "extension/worker_log.h"
 
 extern "C" {
-#include "access/xloginsert.h"
 #include "access/xlogrecovery.h"
 #include "postmaster/interrupt.h"
 }
@@ -96,15 +95,15 @@ bool LogKeeper::mark_now(bool checkpoint, bool complete) {
 }
 
 void LogKeeper::log_checkpoint(bool complete) {
-  CheckpointRecord record = {redo_, complete ? 1u : 0u, 0};
-  XLogBeginInsert();
-  XLogRegisterData(reinterpret_cast<char*>(&record), sizeof(record));
-  XLogSetRecordFlags(XLOG_MARK_UNIMPORTANT);  // or a server without work would write a checkpoint for it
-  XLogInsert(kResourceManager, static_cast<uint8>(LogRecord::kCheckpoint));
+  const CheckpointRecord record = {redo_, complete ? 1u : 0u, 0};
+  // Unimportant: or a server without work would write a checkpoint for it.
+  write_log_record(LogRecord::kCheckpoint, &record, sizeof(record), XLOG_MARK_UNIMPORTANT);
 }
 
-void LogKeeper::copy(uint64_t redo) {
-  if (!engine_->generations().empty()) copy_store(engine_, redo);
+bool LogKeeper::copy(uint64_t redo) {
+  if (engine_->generations().empty()) return false;
+  copy_store(engine_, redo);
+  return true;
 }
 
 void LogKeeper::keep_replayed_checkpoint() {
@@ -145,10 +144,7 @@ void LogKeeper::keep_up() {
   if (!checkpoint) return;
   redo_ = redo;
   // A checkpoint does not wait for a full disk: should a crash follow, the store is behind.
-  if (holds_checkpoints_ && marked && !engine_->generations().empty()) {
-    copy_store(engine_, redo);
-    log_checkpoint(false);
-  }
+  if (holds_checkpoints_ && marked && copy(redo)) log_checkpoint(false);
 }
 
 void LogKeeper::let_checkpoints_go() {

@@ -45,7 +45,8 @@ class LogKeeper {
   bool mark_now(bool checkpoint, bool complete);
   void log_checkpoint(bool complete);
   void keep_replayed_checkpoint();
-  void copy(uint64_t redo);
+  // False: the store has nothing that a backup would need.
+  bool copy(uint64_t redo);
 
   IndexSharedMemory* shared_;
   index::Engine* engine_;

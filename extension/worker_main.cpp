@@ -9,7 +9,6 @@
 
 extern "C" {
 #include "access/xlogrecovery.h"
-#include "access/xloginsert.h"
 #include "postmaster/interrupt.h"
 }
 
@@ -18,10 +17,8 @@ extern "C" {
 
 #include <algorithm>
 #include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -29,6 +26,7 @@ extern "C" {
 #include <thread>
 #include <vector>
 
+#include "extension/blocked_signals.h"
 #include "extension/log_records.h"
 #include "extension/worker_log.h"
 #include "extension/worker_requests.h"
@@ -213,10 +211,7 @@ class Worker {
   // A removed generation: logged, for standbys, and left to the threads.
   void drop(index::GenerationId generation) {
     const std::vector<std::byte> change = index::encode_drop(generation);
-    XLogBeginInsert();
-    XLogRegisterData(reinterpret_cast<char*>(const_cast<std::byte*>(change.data())),
-                     static_cast<uint32>(change.size()));
-    const uint64_t position = XLogInsert(kResourceManager, static_cast<uint8>(LogRecord::kDrop));
+    const uint64_t position = write_log_record(LogRecord::kDrop, change.data(), change.size());
     {
       const std::lock_guard lock(mutex_);
       garbage_.push_back({generation, position});
@@ -312,15 +307,6 @@ void wait_for_recovery_to_begin(IndexSharedMemory* shared) {
   }
 }
 
-void start_threads(Worker* starting) {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  sigprocmask(SIG_SETMASK, &all, &before);
-  starting->start_threads();
-  sigprocmask(SIG_SETMASK, &before, nullptr);
-}
-
 // From here on requests are served.  Recovery that ended before is taken note of first; one that ends after asks for
 // it.
 void get_ready(IndexSharedMemory* shared, index::Engine* engine) {
@@ -367,7 +353,10 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   before_shmem_exit(stop_worker, PointerGetDatum(shared));
   worker->fail_orphaned_requests();  // before there are new ones
   get_ready(shared, worker->engine());
-  start_threads(worker);
+  {
+    const BlockedSignals blocked;
+    worker->start_threads();
+  }
 
 #if PG_VERSION_NUM >= 170000
   WaitEventSet* events = CreateWaitEventSet(nullptr, 2);

@@ -10,12 +10,13 @@ extern "C" {
 
 #include <algorithm>
 #include <charconv>
-#include <csignal>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
+
+#include "extension/blocked_signals.h"
 
 namespace pg_semantic {
 namespace {
@@ -101,13 +102,8 @@ Result<std::unique_ptr<index::Engine>> open_live(const WorkerSettings& settings)
   options.path = live_directory();
   options.memory_bytes = settings.memory_bytes;
   options.threads = settings.threads;
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  sigprocmask(SIG_SETMASK, &all, &before);
-  Result<std::unique_ptr<index::Engine>> engine = index::Engine::open(options);
-  sigprocmask(SIG_SETMASK, &before, nullptr);
-  return engine;
+  const BlockedSignals blocked;
+  return index::Engine::open(options);
 }
 
 bool is_damage(StatusCode code) { return code == StatusCode::kCorrupt || code == StatusCode::kUnsupported; }

@@ -66,17 +66,22 @@ class IndexLog : public ::testing::Test {
   }
   size_t logged_changes() {
     engine_.reset();
-    EngineOptions options;
-    options.path = directory_.path();
     size_t count = 0;
     {
-      auto storage = Storage::open(options);
+      auto storage = open_storage();
       EXPECT_TRUE(storage.is_ok());
       auto keys = (*storage)->iterate(Family::kDefault, nullptr, Reading::kRange);
       for (keys->SeekToFirst(); keys->Valid(); keys->Next()) count += is_logged_key(view(keys->key())) ? 1 : 0;
     }
     reopen();
     return count;
+  }
+
+  // While the engine is closed.
+  Result<std::unique_ptr<Storage>> open_storage() const {
+    EngineOptions options;
+    options.path = directory_.path();
+    return Storage::open(options);
   }
 
   TemporaryDirectory directory_;
@@ -227,9 +232,7 @@ TEST_F(IndexLog, WhatOnlyTheSpoolKnowsIsCutOff) {
   ASSERT_OK(apply(insert_of(kFirst, {4}, 3), 40));
   engine_.reset();
   {
-    EngineOptions options;
-    options.path = directory_.path();
-    auto storage = Storage::open(options);
+    auto storage = open_storage();
     ASSERT_TRUE(storage.is_ok());
     rocksdb::WriteBatch batch;
     batch.Delete((*storage)->family(Family::kDefault), logged_key(40, kFirst));
@@ -329,9 +332,7 @@ TEST_F(IndexLog, ABuildHalfWayIsTakenUpAgain) {
   engine_.reset();
   {
     // What request_finish leaves when the process ends at once.
-    EngineOptions options;
-    options.path = directory_.path();
-    auto storage = Storage::open(options);
+    auto storage = open_storage();
     ASSERT_TRUE(storage.is_ok());
     rocksdb::PinnableSlice value;
     ASSERT_TRUE((*storage)->get(Family::kGenerations, generation_key(kFirst), nullptr, &value).is_ok());
@@ -380,9 +381,7 @@ TEST_F(IndexLog, ABuildCatchesUpAfterARestart) {
   engine_.reset();
   std::filesystem::rename(spool + ".kept", spool);
   {
-    EngineOptions options;
-    options.path = directory_.path();
-    auto storage = Storage::open(options);
+    auto storage = open_storage();
     ASSERT_TRUE(storage.is_ok());
     rocksdb::WriteBatch batch;
     batch.Put((*storage)->family(Family::kDefault), catch_up_key(kFirst), encode_catch_up(built));

@@ -12,7 +12,7 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(new_server model_path children_of worker_pid backend_pids thread_count encoder_thread_count mapped_files
   mapping_sizes wait_until_gone wait_for_worker sound_index rows_through_index no_crash_in_log open_session session_begins session_runs end_session
-  kill_server crash_server);
+  kill_server crash_server random_sentence);
 
 # A running server with the extension in database postgres.
 # preload => 0: without shared_preload_libraries; conf => lines for postgresql.conf.
@@ -135,6 +135,15 @@ sub wait_until_gone {
     }
     diag("still there: @pids");
     return 0;
+}
+
+my @words = qw(password bread train river photograph mountain invoice guitar fever winter engine letter garden
+  planet coffee window doctor bridge music harvest);
+
+# So many random words.
+sub random_sentence {
+    my ($count) = @_;
+    return join ' ', map { $words[ rand @words ] } 1 .. $count;
 }
 
 # kill -9 of the postmaster; its processes go, too.

@@ -50,9 +50,8 @@ my @indexes = qw(documents_body points_embedding settled_embedding);
 # ---- what clients say ----------------------------------------------------------------------
 
 my $writers = 2;
-my @words = qw(password bread train river photograph mountain invoice guitar fever winter engine letter garden);
 sub one_of { return $_[ rand @_ ]; }
-sub sentence { return join ' ', map { one_of(@words) } 1 .. 3 + rand 6; }
+sub sentence { return random_sentence(3 + rand 6) }
 
 # Rows of a writer's own, so that no two wait for each other in a circle.
 sub written {
@@ -69,7 +68,7 @@ sub written {
     }
     my $some = "id > 0 AND id % $writers = $client AND id % 23 = " . int rand 23;
     return "UPDATE points SET embedding = random_point() WHERE $some" if $kind < 0.75;
-    return "UPDATE documents SET body = body || ' ' || '" . one_of(@words) . "' WHERE $some" if $kind < 0.85;
+    return "UPDATE documents SET body = body || ' ' || '" . random_sentence(1) . "' WHERE $some" if $kind < 0.85;
     return "DELETE FROM " . one_of(qw(points documents)) . " WHERE $some";
 }
 sub search {

@@ -38,8 +38,6 @@ $node->safe_psql('postgres', q{
 
 my $directory = PostgreSQL::Test::Utils::tempdir;
 my $stop_file = "$directory/stop";
-my @words = qw(password bread train river photograph mountain invoice guitar fever winter engine letter garden
-  planet coffee window doctor bridge music harvest);
 my @psql = ($node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'));
 
 my $main_process = $$;
@@ -80,7 +78,7 @@ sub end_psql {
     return;
 }
 
-sub sentence { return join ' ', map { $words[ rand @words ] } 1 .. 3 + rand 8; }
+sub sentence { return random_sentence(3 + rand 8) }
 sub point { return '{' . join(',', map { 1 + int rand 1000 } 1 .. 8) . '}'; }
 
 # The SQL of one transaction and the rows as they are when it has happened.

@@ -49,8 +49,7 @@ sub standby_of {
 
 # Writes until it is told to end; a process of its own, so that servers are looked at meanwhile.
 my $stop_file = PostgreSQL::Test::Utils::tempdir . '/stop';
-my @words = qw(password bread train river photograph mountain invoice guitar fever winter engine letter garden);
-sub sentence { return join ' ', map { $words[ rand @words ] } 1 .. 3 + rand 6; }
+sub sentence { return random_sentence(3 + rand 6) }
 sub random_statement {
     my ($next) = @_;
     my $kind = rand;
