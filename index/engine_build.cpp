@@ -366,6 +366,7 @@ Status Builder::write_lists() {
   }
   draft_->catalog.next_list = lists;
   draft_->catalog.vectors = count;
+  draft_->catalog.trained = count;
   PG_SEMANTIC_RETURN_IF_ERROR(centroids.finish());
   PG_SEMANTIC_RETURN_IF_ERROR(counts.finish());
   files_.push_back({Family::kLists, centroids.paths()});

@@ -93,6 +93,8 @@ class EngineImpl final : public Engine {
   void schedule_finish(const std::shared_ptr<Generation>& generation);
   // engine_upkeep.cpp
   void schedule_upkeep(const std::shared_ptr<Generation>& generation) const;
+  void schedule_retraining(const std::shared_ptr<Generation>& generation, bool settled) const;
+  Status measure(const std::shared_ptr<Generation>& generation, const Interrupted& interrupted) const;
   void schedule_measuring(const std::shared_ptr<Generation>& generation, bool settled) const;
   void schedule_graph(const std::shared_ptr<Generation>& generation) const;
   void schedule_compaction(const std::shared_ptr<Generation>& generation) const;

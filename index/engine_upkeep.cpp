@@ -5,6 +5,7 @@
 #include "index/clustering.h"
 #include "index/engine_impl.h"
 #include "index/measure.h"
+#include "index/retraining.h"
 #include "index/upkeep.h"
 
 namespace pg_semantic::index {
@@ -51,6 +52,7 @@ void EngineImpl::schedule_upkeep(const std::shared_ptr<Generation>& generation) 
     DiskReadScope reads;
     reads.charge_to(generation->disk_reads);
     PG_SEMANTIC_RETURN_IF_ERROR(keep_lists(*storage_, tuning_, generation.get(), Tidiness::kUrgent, interrupted));
+    schedule_retraining(generation, false);
     schedule_measuring(generation, false);
     schedule_graph(generation);
     return Status::ok();
@@ -60,11 +62,41 @@ void EngineImpl::schedule_upkeep(const std::shared_ptr<Generation>& generation) 
     DiskReadScope reads;
     reads.charge_to(generation->disk_reads);
     PG_SEMANTIC_RETURN_IF_ERROR(keep_lists(*storage_, tuning_, generation.get(), Tidiness::kTidy, interrupted));
+    schedule_retraining(generation, true);
     schedule_measuring(generation, true);
     schedule_graph(generation);
     schedule_compaction(generation);
     return Status::ok();
   });
+}
+
+// What comes after it is done by the same work: new lists are tidied, and recall is measured, which the old measurement
+// would give too much of.
+void EngineImpl::schedule_retraining(const std::shared_ptr<Generation>& generation, bool settled) const {
+  const std::shared_ptr<const ListTable> table = generation->table();
+  if (!table || !needs_retraining(*table, tuning_, settled)) return;
+  const std::string name = (settled ? "retrain settled " : "retrain ") + std::to_string(generation->id());
+  long_.schedule(name, {}, [this, generation, settled](const Interrupted& interrupted) -> Status {
+    const Interrupted stop = [&] { return interrupted() || generation->dropped.load(); };
+    const OpenMpThreads threads(1);
+    DiskReadScope reads;
+    reads.charge_to(generation->disk_reads);
+    const std::shared_ptr<const ListTable> now = generation->table();
+    if (stop() || !now || !needs_retraining(*now, tuning_, settled)) return Status::cancelled();
+    PG_SEMANTIC_RETURN_IF_ERROR(retrain_lists(*storage_, tuning_, generation.get(), stop));
+    PG_SEMANTIC_RETURN_IF_ERROR(keep_lists(*storage_, tuning_, generation.get(), Tidiness::kTidy, stop));
+    schedule_graph(generation);
+    schedule_compaction(generation);
+    return measure(generation, stop);
+  });
+}
+
+Status EngineImpl::measure(const std::shared_ptr<Generation>& generation, const Interrupted& interrupted) const {
+  Result<ReadView> view = read_view(*storage_, *generation);
+  if (!view) return generation->dropped ? Status::cancelled() : view.status();
+  Result<Calibration> calibration = calibrate(*storage_, *view, tuning_, {}, nullptr, interrupted);
+  if (!calibration) return calibration.status();
+  return store_calibration(*storage_, generation.get(), *calibration);
 }
 
 void EngineImpl::schedule_measuring(const std::shared_ptr<Generation>& generation, bool settled) const {
@@ -76,12 +108,9 @@ void EngineImpl::schedule_measuring(const std::shared_ptr<Generation>& generatio
     if (stop()) return Status::cancelled();
     DiskReadScope reads;
     reads.charge_to(generation->disk_reads);
-    Result<ReadView> view = read_view(*storage_, *generation);
-    if (!view) return generation->dropped ? Status::cancelled() : view.status();
-    if (!needs_measuring(*view->table, tuning_, settled)) return Status::ok();
-    Result<Calibration> calibration = calibrate(*storage_, *view, tuning_, {}, nullptr, stop);
-    if (!calibration) return calibration.status();
-    return store_calibration(*storage_, generation.get(), *calibration);
+    const std::shared_ptr<const ListTable> now = generation->table();
+    if (now && !needs_measuring(*now, tuning_, settled)) return Status::ok();
+    return measure(generation, stop);
   });
 }
 

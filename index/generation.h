@@ -40,9 +40,10 @@ class Generation {
   uint64_t times_taken_back = 0;  // changes were taken back from the spool: a build that has read it begins anew
   std::optional<uint64_t> catch_up_from;  // it is built, but for what the spool holds from this byte on
   Unsplittable unsplittable;
-  std::set<ListId> damaged;   // lists that upkeep could not read; check() tells of them
-  uint64_t tidying_left = 0;  // entries that may be moved only to lie better, earned by changes (upkeep.h)
-  bool upkeep_begun = false;  // since the directory was opened
+  std::set<ListId> damaged;              // lists that upkeep could not read; check() tells of them
+  uint64_t tidying_left = 0;             // entries that may be moved only to lie better, earned by changes (upkeep.h)
+  bool upkeep_begun = false;             // since the directory was opened
+  std::optional<ListId> retrained_from;  // the first of the lists that others are being moved to (retraining.h)
 
   std::atomic<bool> spool_unsynced{true};       // something was added to the spool since it was made durable
   std::atomic<int> writers_waiting{0};          // changes; upkeep lets them go first

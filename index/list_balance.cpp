@@ -66,6 +66,30 @@ Status ListEditor::merge_away(ListId list) {
   return Status::ok();
 }
 
+Status ListEditor::move_to_nearest(ListId list, const NearestCentroids& nearest, std::span<const ListId> lists) {
+  Result<WorkingList*> opened = open(list);
+  if (!opened) return opened.status();
+  Result<Entries> entries = live_entries(list, *opened);
+  if (!entries) return entries.status();
+  drop(list, *opened);
+  const CodecLayout& layout = draft_.layout;
+  std::vector<float> vectors(entries->size() * layout.dimensions());
+  for (size_t i = 0; i < entries->size(); ++i)
+    layout.decode_vector(entries->vectors.data() + i * layout.vector_size(), vectors.data() + i * layout.dimensions());
+  std::vector<uint32_t> found(entries->size());
+  nearest.assign(vectors.data(), entries->size(), found.data());
+  for (size_t i = 0; i < entries->size(); ++i) {
+    ListId target = lists[found[i]];
+    if (draft_.find(target) == nullptr) {  // split or merged since
+      const auto near = nearest_lists(draft_, vectors.data() + i * layout.dimensions(), 1, Order::kDistance);
+      if (near.empty()) return {StatusCode::kInternal, "the last list of a semantic index cannot be moved"};
+      target = draft_.lists[near.front().position].id;
+    }
+    PG_SEMANTIC_RETURN_IF_ERROR(append(target, entries->rows[i], entries->vectors.data() + i * layout.vector_size()));
+  }
+  return Status::ok();
+}
+
 bool ListEditor::is_beyond_bound(ListId list, const WorkingList& working) const {
   if (working.removed) return false;
   const uint32_t live = draft_.find(list)->live();

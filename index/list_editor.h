@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "index/clustering.h"
 #include "index/list_split.h"
 #include "index/list_table.h"
 #include "index/tuning.h"
@@ -44,7 +45,9 @@ class ListEditor {
   // What the background does.  Lists and rows that a plan names may be gone or have moved since it was made.
   Status split(const SplitPlan& plan);
   Status merge_away(ListId list);  // into the nearest; an empty one just goes
-  Status rewrite(ListId list);     // without dead entries, into as few blocks as they take
+  // As merge_away(), but each entry to `lists` of its nearest centroid, if that list is still there.
+  Status move_to_nearest(ListId list, const NearestCentroids& nearest, std::span<const ListId> lists);
+  Status rewrite(ListId list);  // without dead entries, into as few blocks as they take
 
   // Adds everything to the batch, the records of appended rows too.
   Status write(rocksdb::WriteBatch* batch);

@@ -75,6 +75,7 @@ std::string encode_catalog(const Catalog& catalog) {
   append(value, catalog.version);
   append(value, catalog.rows);
   append(value, catalog.vectors);
+  append(value, catalog.trained);
   return value;
 }
 
@@ -87,7 +88,7 @@ Result<Catalog> decode_catalog(std::string_view value) {
       !reader.read(&catalog.options.index_oid) || !reader.read(&catalog.options.dimensions) || !reader.read(&metric) ||
       !reader.read(&codec) || !reader.read(&building) || !reader.read(&behind) || !reader.read(&catalog.next_list) ||
       !reader.read(&catalog.version) || !reader.read(&catalog.rows) || !reader.read(&catalog.vectors) ||
-      reader.remaining() != 0)
+      !reader.read(&catalog.trained) || reader.remaining() != 0)
     return corrupt("A catalog record has " + std::to_string(value.size()) + " bytes.");
   if (format != kFormatVersion) return corrupt("A catalog record has format version " + std::to_string(format) + ".");
   if (catalog.options.dimensions > kMaxDimensions || metric > static_cast<uint8_t>(Metric::kInnerProduct) ||

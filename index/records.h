@@ -18,7 +18,7 @@
 
 namespace pg_semantic::index {
 
-inline constexpr uint32_t kFormatVersion = 3;
+inline constexpr uint32_t kFormatVersion = 4;
 
 using ListId = uint32_t;
 
@@ -53,6 +53,7 @@ struct Catalog {
   uint64_t version = 0;  // counts changes: ties a list table in memory to a snapshot
   uint64_t rows = 0;
   uint64_t vectors = 0;
+  uint64_t trained = 0;    // vectors there were when the lists were trained by k-means; 0: never
   bool finishing = false;  // while options.building: it is to be finished in the background
   bool behind = false;     // rows may be missing, or be there that should not
 };

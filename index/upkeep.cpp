@@ -41,6 +41,7 @@ class Chooser {
 
   Choice choose(Tidiness tidiness) const {
     if (Choice choice = {Chore::kSplit, longest()}; !choice.lists.empty()) return choice;
+    if (generation_.retrained_from) return {};  // lists are long and short because rows are on their way
     if (Choice choice = {Chore::kRewrite, some([](const ListRef& list) {
                            return list.dead > list.entries / kDeadShare ? list.dead : 0;
                          })};
@@ -64,7 +65,8 @@ class Chooser {
   [[nodiscard]] std::vector<ListId> longest() const {
     const ListRef* found = nullptr;
     for (const ListRef& list : table_.lists) {
-      const bool is_long = list.live() > limit_ || (mean_ > target_ && list.live() > target_ + target_ / 4);
+      const bool is_long = list.live() > limit_ ||
+                           (mean_ > target_ && list.live() > target_ + target_ / 4 && !generation_.retrained_from);
       if (!is_long || (found != nullptr && list.live() <= found->live()) || is_left_alone(list)) continue;
       const auto failed = generation_.unsplittable.find(list.id);
       if (failed == generation_.unsplittable.end() || list.live() / 2 >= failed->second) found = &list;
@@ -240,14 +242,13 @@ Result<bool> Upkeep::step(Tidiness tidiness) {
   return true;
 }
 
-// A mutex is not fair: who just gave it back takes it again before another wakes.
+}  // namespace
+
 void let_writers_go_first(const Generation& generation) {
   constexpr int kTries = 200;
   for (int i = 0; i < kTries && generation.writers_waiting > 0; ++i)
     std::this_thread::sleep_for(std::chrono::microseconds(20));
 }
-
-}  // namespace
 
 Status keep_lists(const Storage& storage, const Tuning& tuning, Generation* generation, Tidiness tidiness,
                   const Interrupted& interrupted) {

@@ -28,6 +28,9 @@ enum class Tidiness { kUrgent, kTidy };
 Status keep_lists(const Storage& storage, const Tuning& tuning, Generation* generation, Tidiness tidiness,
                   const Interrupted& interrupted);
 
+// For who has just given Generation::writer back and will take it again: a mutex is not fair.
+void let_writers_go_first(const Generation& generation);
+
 // For the holder of Generation::writer: so many rows came or went.
 void earn_tidying(Generation* generation, uint64_t rows);
 

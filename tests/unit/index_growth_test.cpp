@@ -35,22 +35,6 @@ std::vector<Vector> part_of(const std::vector<Vector>& vectors, size_t first, si
   return {vectors.begin() + static_cast<std::ptrdiff_t>(first), vectors.begin() + static_cast<std::ptrdiff_t>(last)};
 }
 
-// Nobody has the directory open.
-std::unique_ptr<Storage> storage_of(const TemporaryDirectory& directory) {
-  EngineOptions options;
-  options.path = directory.path();
-  Result<std::unique_ptr<Storage>> storage = Storage::open(options);
-  EXPECT_TRUE(storage.is_ok()) << text_of(storage.status());
-  return storage.is_ok() ? std::move(*storage) : nullptr;
-}
-
-std::shared_ptr<ListTable> table_of(const TemporaryDirectory& directory, GenerationId generation) {
-  const auto storage = storage_of(directory);
-  Result<std::shared_ptr<ListTable>> table = load_list_table(*storage, generation, nullptr);
-  EXPECT_TRUE(table.is_ok()) << text_of(table.status());
-  return table.is_ok() ? *table : std::make_shared<ListTable>();
-}
-
 uint32_t longest_list(const ListTable& table) {
   uint32_t longest = 0;
   for (const ListRef& list : table.lists) longest = std::max(longest, list.live());
@@ -107,7 +91,7 @@ TEST(IndexGrowth, TenfoldIsLikeABuildOfTheSame) {
   ASSERT_TRUE(built->calibration);
   ASSERT_TRUE(grown->calibration);
   EXPECT_EQ(grown->calibration->vectors, vectors.size());
-  EXPECT_LE(cost_at(*grown->calibration, 0.9f), 1.2 * cost_at(*built->calibration, 0.9f));
+  EXPECT_LE(cost_at(*grown->calibration, 0.9f), 1.1 * cost_at(*built->calibration, 0.9f));
 }
 
 TEST(IndexGrowth, RecallIsMeasuredAgainOnceAQuarterHasCome) {

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "index/list_table.h"
 #include "index/tuning.h"
 
 namespace pg_semantic::index::testing {
@@ -166,6 +167,22 @@ inline std::vector<std::string> problems_of(const Engine& engine, GenerationId g
   Result<std::vector<std::string>> problems = engine.check(generation, {});
   if (!problems) return {text_of(problems.status())};
   return *problems;
+}
+
+// Nobody has the directory open.
+inline std::unique_ptr<Storage> storage_of(const TemporaryDirectory& directory) {
+  EngineOptions options;
+  options.path = directory.path();
+  Result<std::unique_ptr<Storage>> storage = Storage::open(options);
+  EXPECT_TRUE(storage.is_ok()) << text_of(storage.status());
+  return storage.is_ok() ? std::move(*storage) : nullptr;
+}
+
+inline std::shared_ptr<ListTable> table_of(const TemporaryDirectory& directory, GenerationId generation) {
+  const auto storage = storage_of(directory);
+  Result<std::shared_ptr<ListTable>> table = load_list_table(*storage, generation, nullptr);
+  EXPECT_TRUE(table.is_ok()) << text_of(table.status());
+  return table.is_ok() ? *table : std::make_shared<ListTable>();
 }
 
 inline std::filesystem::path shared_data() {
