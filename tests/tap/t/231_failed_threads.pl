@@ -55,6 +55,19 @@ sub holds_points {
     return sound_index($node, 'points_wide', $what);
 }
 
+# A statement has waited for the worker for a second.
+sub writes_stand_still {
+    my $waiting = q{SELECT query_start FROM pg_stat_activity WHERE wait_event_type = 'Extension' AND backend_type = 'client backend'};
+    my ($before, $end) = ('', time + 60);
+    while (time < $end) {
+        my $now = sql($waiting);
+        return 1 if $now ne '' && $now eq $before;
+        $before = $now;
+        sleep 1;
+    }
+    return 0;
+}
+
 # ---- a thread that calls abort() -------------------------------------------------------------------------
 
 # RocksDB's threads have every signal blocked, as abort() has not: a tracer unblocks SIGABRT, then sends it.
@@ -89,8 +102,10 @@ sub while_a_thread_aborts {
     my $thread = thread_named($worker, $name);
     my $writer = open_session($node);
     ok(stop_thread($thread), "$what: $name is stopped");
-    session_begins($writer, $meanwhile) if $meanwhile;
-    sleep 1;
+    if ($meanwhile) {
+        session_begins($writer, $meanwhile);
+        ok(writes_stand_still(), "$what: so writes stand still");
+    }
     ok(let_thread_abort($worker, $thread), "$what: and aborts");
     my $begin = time;
     ok(wait_until_gone($worker), "$what: the worker ends");
@@ -116,7 +131,7 @@ SKIP: {
     trace(DETACH, $probe, 0, 0);
     while_a_thread_aborts('a thread that merges files', 'rocksdb:low');
     # Writes wait for this one, the main thread's, too.
-    while_a_thread_aborts('a thread that writes files', 'rocksdb:high', insert(2000) . ';');
+    while_a_thread_aborts('a thread that writes files', 'rocksdb:high', join(' ', (insert(300) . ';') x 6));
     is(session_runs($bystander, 'SELECT count(*) FROM plain;'), '1', 'a transaction that has begun before goes on');
 }
 end_session($bystander);
