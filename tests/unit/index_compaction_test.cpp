@@ -21,7 +21,7 @@ TEST(IndexCompaction, WaitsUntilItIsStarted) {
   options.path = directory.path();
   options.compacts = false;
   Result<std::unique_ptr<Storage>> opened = Storage::open(options);
-  ASSERT_OK(opened.status());
+  ASSERT_TRUE(opened.is_ok()) << text_of(opened.status());
   Storage& storage = **opened;
   for (int i = 0; i < kFiles; ++i) {
     rocksdb::WriteBatch batch;
