@@ -63,6 +63,7 @@ void start_shared_memory() {
     shared_memory->replay_failed.store(0);
     shared_memory->checkpoint_replayed.store(0);
     shared_memory->store_position.store(0);
+    shared_memory->compaction_pause.store(0);
     shared_memory->garbage_head = 0;
     shared_memory->garbage_count = 0;
     shared_memory->doorbell.rings.store(0);

@@ -38,6 +38,9 @@ struct IndexSharedMemory {
   // On a standby scans wait until replay is here: the store is as it was then, or later.  Set when the worker is ready.
   std::atomic<uint64_t> store_position;
 
+  // Seconds for which the next worker does not let its store be compacted; 0: it does at once.
+  std::atomic<uint32_t> compaction_pause;
+
   alignas(64) Doorbell doorbell;
   RequestSlot slots[kSlotCount];
 };

@@ -11,17 +11,6 @@ extern "C" {
 namespace pg_semantic {
 namespace {
 
-// Until whoever has written a change to the log by now has applied it.
-void wait_for_appliers() {
-  int count = 0;
-  VirtualTransactionId* appliers = GetVirtualXIDsDelayingChkpt(&count, DELAY_CHKPT_START);
-  while (count > 0 && HaveVirtualXIDsDelayingChkpt(appliers, count, DELAY_CHKPT_START) && !ShutdownRequestPending &&
-         PostmasterIsAlive()) {
-    pg_usleep(1000);
-  }
-  pfree(appliers);
-}
-
 // Where the last record ends that has a place in the log by now.
 uint64_t end_of_records() {
   const uint64_t insert = GetXLogInsertRecPtr();
@@ -30,6 +19,17 @@ uint64_t end_of_records() {
 }
 
 }  // namespace
+
+void LogKeeper::wait_for_appliers() {
+  int count = 0;
+  VirtualTransactionId* appliers = GetVirtualXIDsDelayingChkpt(&count, DELAY_CHKPT_START);
+  while (count > 0 && HaveVirtualXIDsDelayingChkpt(appliers, count, DELAY_CHKPT_START) && !ShutdownRequestPending &&
+         PostmasterIsAlive()) {
+    aside_.end_if_broken();
+    pg_usleep(1000);
+  }
+  pfree(appliers);
+}
 
 // The log on the disk may end within a record, which is not replayed: a mark beyond the records that are would seem to
 // be of another log.
@@ -67,12 +67,13 @@ void LogKeeper::release_checkpoint() {
 void LogKeeper::note_failed_replay() {
   if (shared_->replay_failed.load() == 0) return;
   shared_->replay_failed.store(0);
-  if (!engine_->declare_behind().is_ok()) shared_->replay_failed.store(1);
+  if (!aside_([this] { return engine_->declare_behind(); }).is_ok()) shared_->replay_failed.store(1);
 }
 
 bool LogKeeper::mark(const index::Mark& mark, bool sync) {
   const uint64_t changes = changes_->load();
-  const Status status = engine_->set_mark(mark, (sync || changes != synced_changes_) && enableFsync);
+  const bool durable = (sync || changes != synced_changes_) && enableFsync;
+  const Status status = aside_([&] { return engine_->set_mark(mark, durable); });
   if (!status.is_ok()) {
     if (!failing_ || sync) {
       ereport(LOG, (errmsg("could not write the semantic index store: %s", status.message().c_str()),
@@ -100,9 +101,13 @@ void LogKeeper::log_checkpoint(bool complete) {
   write_log_record(LogRecord::kCheckpoint, &record, sizeof(record), XLOG_MARK_UNIMPORTANT);
 }
 
+bool LogKeeper::has_generations() {
+  return aside_([this] { return !engine_->generations().empty(); });
+}
+
 bool LogKeeper::copy(uint64_t redo) {
-  if (engine_->generations().empty()) return false;
-  copy_store(engine_, redo);
+  if (!has_generations()) return false;
+  copy_store(engine_, aside_, redo);
   return true;
 }
 
@@ -157,7 +162,7 @@ void LogKeeper::let_checkpoints_go() {
 
 void LogKeeper::finish() {
   if (shared_->replay_failed.load() != 0) return;
-  if (mark_now(true, true) && holds_checkpoints_ && !engine_->generations().empty()) log_checkpoint(true);
+  if (mark_now(true, true) && holds_checkpoints_ && has_generations()) log_checkpoint(true);
 }
 
 }  // namespace pg_semantic

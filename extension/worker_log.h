@@ -14,14 +14,16 @@
 #include <atomic>
 
 #include "extension/index_shared_memory.h"
+#include "extension/worker_aside.h"
 
 namespace pg_semantic {
 
 class LogKeeper {
  public:
   // `changes` counts what the request threads have applied.
-  LogKeeper(IndexSharedMemory* shared, index::Engine* engine, const std::atomic<uint64_t>* changes, uint64_t redo)
-      : shared_(shared), engine_(engine), changes_(changes), redo_(redo) {}
+  LogKeeper(IndexSharedMemory* shared, index::Engine* engine, Aside* aside, const std::atomic<uint64_t>* changes,
+            uint64_t redo)
+      : shared_(shared), engine_(engine), aside_(*aside), changes_(changes), redo_(redo) {}
 
   // To be called every kTickMilliseconds.
   void tick();
@@ -34,6 +36,8 @@ class LogKeeper {
   static constexpr long kTickMilliseconds = 100;
 
  private:
+  // Until whoever has written a change to the log by now has applied it.
+  void wait_for_appliers();
   // Of the end of a record that is on the disk, with all before it; in recovery, that is replayed.
   uint64_t log_position();
   void hold_checkpoints();
@@ -45,11 +49,13 @@ class LogKeeper {
   bool mark_now(bool checkpoint, bool complete);
   void log_checkpoint(bool complete);
   void keep_replayed_checkpoint();
+  bool has_generations();
   // False: the store has nothing that a backup would need.
   bool copy(uint64_t redo);
 
   IndexSharedMemory* shared_;
   index::Engine* engine_;
+  Aside& aside_;
   const std::atomic<uint64_t>* changes_;
   uint64_t redo_;  // of the last checkpoint whose changes the store holds
   uint64_t position_ = 0;

@@ -2,6 +2,7 @@
 // request threads.
 //
 // The main thread alone calls PostgreSQL: it waits for its latch, takes garbage and keeps the store beside the log.
+// It calls the engine through another thread, so that it can end the process even where RocksDB hangs.
 // Request threads take requests out of the slots, compute, put replies back and wake
 // the backends, which sleep on futexes: a request costs two changes of context.  Every
 // thread but the main one runs with all signals blocked.
@@ -17,6 +18,7 @@ extern "C" {
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <deque>
@@ -28,9 +30,11 @@ extern "C" {
 
 #include "extension/blocked_signals.h"
 #include "extension/log_records.h"
+#include "extension/worker_aside.h"
 #include "extension/worker_log.h"
 #include "extension/worker_requests.h"
 #include "extension/worker_store.h"
+#include "index/thread_failure.h"
 
 extern "C" {
 PG_MODULE_MAGIC;
@@ -46,15 +50,8 @@ constexpr int kSleepMilliseconds = 1000;
 constexpr size_t kKeptBytes = 2 << 20;
 constexpr long kStartMilliseconds = 10;
 constexpr unsigned kEndSeconds = 5;
-
-// A thread that nobody catches exceptions for, one of RocksDB's, had no memory.
-std::atomic<bool> thread_failed{false};
-
-// The main thread ends the process, unless it has come to wait for what never comes.
-[[noreturn]] void end_soon() {
-  sleep(kEndSeconds);
-  abort();
-}
+constexpr uint32_t kFirstPauseSeconds = 10;
+constexpr uint32_t kLongestPauseSeconds = 600;
 
 // A slot's conversation, as the worker sees it.  Owned by the thread that has set the
 // slot to kRunning.
@@ -77,10 +74,41 @@ struct Conversation {
   }
 };
 
+// A failure that each compaction meets would end one worker after another.  So the next one does without for a while,
+// twice as long each time, and forgets about it when compactions have gone well for as long.
+class CompactionPause {
+ public:
+  explicit CompactionPause(std::atomic<uint32_t>* seconds) : seconds_(*seconds) {}
+
+  void lengthen() { seconds_ = std::clamp(2 * seconds_, kFirstPauseSeconds, kLongestPauseSeconds); }
+  [[nodiscard]] uint32_t seconds() const { return seconds_; }
+
+  // To be called now and then.
+  void tick(index::Engine* engine, Aside& aside) {
+    const auto passed = std::chrono::steady_clock::now() - begin_;
+    const std::chrono::seconds pause(seconds_.load());
+    if (seconds_ == 0 || passed < pause) return;
+    if (!is_over_) {
+      is_over_ = aside([engine] { return engine->start_compacting(); }).is_ok();
+      if (is_over_) ereport(LOG, (errmsg("the semantic index store is compacted again")));
+    } else if (passed >= 2 * pause) {
+      seconds_ = 0;
+    }
+  }
+
+ private:
+  std::atomic<uint32_t>& seconds_;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  bool is_over_ = false;
+};
+
 class Worker {
  public:
-  Worker(IndexSharedMemory* shared, std::unique_ptr<index::Engine> engine, uint64_t redo)
-      : shared_(shared), engine_(std::move(engine)), keeper_(shared, engine_.get(), &changes_, redo) {}
+  Worker(IndexSharedMemory* shared, std::unique_ptr<index::Engine> engine, Aside* aside, uint64_t redo)
+      : shared_(shared),
+        engine_(std::move(engine)),
+        aside_(*aside),
+        keeper_(shared, engine_.get(), aside, &changes_, redo) {}
 
   ~Worker() { stop(); }
 
@@ -107,18 +135,20 @@ class Worker {
     stopping_ = true;
     shared_->doorbell.rings.fetch_add(1);
     wake_sleepers(shared_->doorbell.rings);
-    for (std::thread& thread : threads_) thread.join();
+    aside_([this] {
+      for (std::thread& thread : threads_) thread.join();
+    });
     threads_.clear();
     keeper_.finish();
-    engine_.reset();
+    std::unique_ptr<index::Engine> engine = std::move(engine_);
+    aside_([&engine] { engine.reset(); });
   }
 
-  // Whether threads may wait for ever.
-  bool is_broken() const { return thread_failed || engine_->state() == index::StoreState::kBroken; }
+  // Whether threads may wait for ever, because RocksDB could not go on.
+  bool is_broken() const { return engine_ != nullptr && engine_->state() == index::StoreState::kBroken; }
 
   // Whether the store could not be written but a successor could open it, which alone helps, or it is damaged.
   bool must_reopen() {
-    if (is_broken()) return true;
     if (engine_->state() == index::StoreState::kWritable) return false;
     return engine_->state() == index::StoreState::kDamaged || store_may_be_opened();
   }
@@ -143,7 +173,7 @@ class Worker {
         drop(item.generation);
         continue;
       }
-      for (const index::GenerationStatistics& one : engine_->generations()) {
+      for (const index::GenerationStatistics& one : aside_([this] { return engine_->generations(); })) {
         if (one.options.database_oid == item.database_oid) drop(one.generation);
       }
     }
@@ -238,7 +268,7 @@ class Worker {
     while (!stopping_) {
       const uint32_t rings = doorbell.rings.load();
       if (serve_a_slot() || remove_garbage()) continue;
-      if (is_broken()) end_soon();
+      if (is_broken()) index::wait_for_the_end();
       doorbell.sleepers.fetch_add(1);
       if (!stopping_) wait_while(doorbell.rings, rings, kSleepMilliseconds);
       doorbell.sleepers.fetch_sub(1);
@@ -247,6 +277,7 @@ class Worker {
 
   IndexSharedMemory* shared_;
   std::unique_ptr<index::Engine> engine_;
+  Aside& aside_;
   Conversation conversations_[kSlotCount];
   std::vector<std::thread> threads_;
   std::mutex mutex_;
@@ -260,7 +291,10 @@ class Worker {
   std::atomic<bool> stopping_{false};
 };
 
+Aside* aside = nullptr;
 Worker* worker = nullptr;
+
+bool is_broken() { return index::a_thread_has_failed() || (worker != nullptr && worker->is_broken()); }
 
 // Threads go on until the process is gone, and nothing of theirs is taken from them.
 void end_without_teardown(int code, Datum argument) { _exit(code); }
@@ -269,12 +303,14 @@ void end_without_teardown(int code, Datum argument) { _exit(code); }
 void stop_worker(int code, Datum argument) {
   auto* shared = reinterpret_cast<IndexSharedMemory*>(DatumGetPointer(argument));
   shared->worker_number.store(-1);
-  if (worker != nullptr && worker->is_broken()) {
+  if (is_broken()) {
     on_proc_exit(end_without_teardown, 0);
   } else {
     delete worker;
+    delete aside;
   }
   worker = nullptr;
+  aside = nullptr;
 }
 
 // Left alone, glibc raises both to tens of megabytes once something large was freed, and each thread's heap keeps as
@@ -289,9 +325,14 @@ void give_freed_memory_back() {
 
 // Ends the process so that the next one opens the store again; until then whoever asks waits.
 [[noreturn]] void reopen_store(IndexSharedMemory* shared) {
-  const bool damaged = !worker->is_broken() && worker->engine()->state() == index::StoreState::kDamaged;
+  const bool failed = index::a_thread_has_failed();
+  const bool damaged = !is_broken() && worker->engine()->state() == index::StoreState::kDamaged;
   ereport(LOG, (errmsg("the semantic index store is opened again, because %s",
-                       worker->is_broken() ? "there was no memory to write it" : "it could not be written")));
+                       failed        ? "a thread of the index worker has called abort()"
+                       : is_broken() ? "there was no memory to write it"
+                                     : "it could not be written"),
+                failed ? errdetail("What the thread said, if anything, stands above.") : 0));
+  if (!damaged) CompactionPause(&shared->compaction_pause).lengthen();
   ShutdownRequestPending = true;  // nobody is waited for
   stop_worker(0, PointerGetDatum(shared));
   if (damaged) give_store_up();
@@ -322,7 +363,7 @@ void get_ready(IndexSharedMemory* shared, index::Engine* engine) {
     if (end == 0) shared->worker_number.store(number);
     SpinLockRelease(&shared->recovery_lock);
     if (end == 0) break;
-    const Status status = engine->end_recovery(end);
+    const Status status = (*aside)([&] { return engine->end_recovery(end); });
     if (!status.is_ok()) shared->replay_failed.store(1);
   }
   ConditionVariableBroadcast(&shared->worker_ready);
@@ -340,17 +381,21 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   BackgroundWorkerUnblockSignals();
 
   give_freed_memory_back();
-  std::set_terminate([] {
-    if (gettid() == getpid()) abort();
-    thread_failed = true;
-    end_soon();
-  });
+  index::outlive_threads(kEndSeconds);
   wait_for_recovery_to_begin(shared);
   const ReplayState recovery = shared->recovery;
-  std::unique_ptr<index::Engine> engine = open_store(*settings, recovery);
-  shared->store_position.store(engine->found_position());
-  worker = new Worker(shared, std::move(engine), recovery.redo);
+  aside = new Aside([shared] {
+    if (is_broken()) reopen_store(shared);
+  });
   before_shmem_exit(stop_worker, PointerGetDatum(shared));
+  CompactionPause pause(&shared->compaction_pause);
+  if (pause.seconds() != 0) {
+    ereport(LOG, (errmsg("the semantic index store is not compacted for %u seconds", pause.seconds()),
+                  errdetail("It had to be opened again after a failure.")));
+  }
+  std::unique_ptr<index::Engine> engine = open_store(*settings, recovery, pause.seconds() == 0, *aside);
+  shared->store_position.store(engine->found_position());
+  worker = new Worker(shared, std::move(engine), aside, recovery.redo);
   worker->fail_orphaned_requests();  // before there are new ones
   get_ready(shared, worker->engine());
   {
@@ -366,7 +411,8 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, nullptr);
   AddWaitEventToSet(events, WL_POSTMASTER_DEATH, PGINVALID_SOCKET, nullptr, nullptr);
   while (!ShutdownRequestPending) {
-    if (worker->must_reopen()) reopen_store(shared);
+    if (is_broken() || worker->must_reopen()) reopen_store(shared);
+    pause.tick(worker->engine(), *aside);
     worker->take_garbage();
     worker->keeper().tick();
     WaitEvent event;

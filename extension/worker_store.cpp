@@ -16,8 +16,6 @@ extern "C" {
 #include <string>
 #include <vector>
 
-#include "extension/blocked_signals.h"
-
 namespace pg_semantic {
 namespace {
 
@@ -97,13 +95,14 @@ bool adopt_newest_copy() {
   return true;
 }
 
-Result<std::unique_ptr<index::Engine>> open_live(const WorkerSettings& settings) {
+// With every signal blocked, which the store's threads inherit.
+Result<std::unique_ptr<index::Engine>> open_live(const WorkerSettings& settings, bool compacts, Aside& aside) {
   index::EngineOptions options;
   options.path = live_directory();
   options.memory_bytes = settings.memory_bytes;
   options.threads = settings.threads;
-  const BlockedSignals blocked;
-  return index::Engine::open(options);
+  options.compacts = compacts;
+  return aside([&] { return index::Engine::open(options); });
 }
 
 bool is_damage(StatusCode code) { return code == StatusCode::kCorrupt || code == StatusCode::kUnsupported; }
@@ -173,16 +172,17 @@ void give_store_up() {
   for (const fs::path& copy : list_copies()) fs::remove_all(copy, ignored);
 }
 
-std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const ReplayState& recovery) {
+std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const ReplayState& recovery, bool compacts,
+                                          Aside& aside) {
   make_root();
   forget_foreign_store(recovery.backup);
   std::error_code error;
   if (fs::status(live_directory(), error).type() == fs::file_type::not_found) adopt_newest_copy();
-  Result<std::unique_ptr<index::Engine>> engine = open_live(settings);
+  Result<std::unique_ptr<index::Engine>> engine = open_live(settings, compacts, aside);
   while (!engine && is_damage(engine.status().code())) {
     put_damaged_store_aside(engine.status());
     adopt_newest_copy();
-    engine = open_live(settings);
+    engine = open_live(settings, compacts, aside);
   }
   if (!engine) {
     const Status& status = engine.status();
@@ -197,7 +197,7 @@ std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const 
                   errdetail("It holds what was logged before %X/%X; replay begins at %X/%X.", high(mark.position),
                             low(mark.position), high(recovery.redo), low(recovery.redo)),
                   errhint("Its indexes are repaired when they are used, or by semantic_index_repair().")));
-    const Status status = (*engine)->declare_behind();
+    const Status status = aside([&] { return (*engine)->declare_behind(); });
     if (!status.is_ok()) {
       ereport(FATAL, (errcode(ERRCODE_IO_ERROR),
                       errmsg("could not mark the semantic index store as behind: %s", status.message().c_str())));
@@ -206,14 +206,14 @@ std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const 
   return std::move(*engine);
 }
 
-void copy_store(index::Engine* engine, uint64_t redo) {
+void copy_store(index::Engine* engine, Aside& aside, uint64_t redo) {
   const fs::path copy = root() / (kCopyPrefix + hexadecimal(redo));
   std::error_code ignored;
   fs::remove_all(copy, ignored);
   // Made under a name that is no copy's, so that none is half made.
   const fs::path unfinished = root() / "pgsql_tmp.copy";
   fs::remove_all(unfinished, ignored);
-  const Status status = engine->copy_to(unfinished);
+  const Status status = aside([&] { return engine->copy_to(unfinished); });
   if (!status.is_ok()) {
     ereport(LOG, (errmsg("could not copy the semantic index store for backups: %s", status.message().c_str()),
                   status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str())));

@@ -14,14 +14,16 @@
 
 #include <memory>
 
+#include "extension/worker_aside.h"
 #include "extension/worker_protocol.h"
 
 namespace pg_semantic {
 
-// Opens the store, with every signal blocked, so that its threads inherit that.  Damaged ones are put aside, not
-// removed. `recovery`: redo: before it nothing is replayed; a store that does not hold all that was logged before it is
+// Opens the store.  Damaged ones are put aside, not removed.  `compacts`: see EngineOptions.
+// `recovery`: redo: before it nothing is replayed; a store that does not hold all that was logged before it is
 // declared behind.  FATAL when none can be opened.
-std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const ReplayState& recovery);
+std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const ReplayState& recovery, bool compacts,
+                                          Aside& aside);
 
 // Whether a store that could not be written can be: tries, once a second at most.
 bool store_may_be_opened();
@@ -31,7 +33,7 @@ void give_store_up();
 
 // Makes the copy that belongs to the checkpoint with this redo position, and removes those that no backup can
 // be reading.  Failure is logged.
-void copy_store(index::Engine* engine, uint64_t redo);
+void copy_store(index::Engine* engine, Aside& aside, uint64_t redo);
 
 }  // namespace pg_semantic
 

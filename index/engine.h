@@ -161,6 +161,7 @@ struct EngineOptions {
   std::string path;                      // directory, made if missing
   uint64_t memory_bytes = 256ull << 20;  // block cache and write buffers together
   uint32_t threads = 2;                  // for builds and background work
+  bool compacts = true;                  // false: files are not merged before start_compacting()
 };
 
 class Engine {
@@ -184,6 +185,7 @@ class Engine {
   virtual Status sync() = 0;
 
   [[nodiscard]] virtual StoreState state() const = 0;
+  virtual Status start_compacting() = 0;
 
   // The mark as it was when the directory was opened; {0, 0, true} of a new directory.
   [[nodiscard]] virtual Mark found_mark() const = 0;

@@ -50,6 +50,7 @@ class EngineImpl final : public Engine {
   Status sync() override;
   Status finish_build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted) override;
   StoreState state() const override { return storage_->state(); }
+  Status start_compacting() override;
   Mark found_mark() const override { return log_.found_mark(); }
   LogPosition found_position() const override { return log_.found_position(); }
   Status set_mark(const Mark& mark, bool sync) override;

@@ -130,10 +130,13 @@ void EngineImpl::schedule_compaction(const std::shared_ptr<Generation>& generati
   if (!is_much_garbage(*table, garbage_of(*storage_, *generation), generation->left_by_compaction)) return;
   long_.schedule("compact " + std::to_string(id), {}, [this, generation, id](const Interrupted&) {
     if (generation->dropped) return Status::cancelled();
-    storage_->compact(id, long_.stopping());
-    generation->left_by_compaction = garbage_of(*storage_, *generation);
+    if (storage_->compact(id, long_.stopping())) generation->left_by_compaction = garbage_of(*storage_, *generation);
     return Status::ok();
   });
+}
+
+Status EngineImpl::start_compacting() {
+  return guarded([&] { return storage_->start_compacting(); });
 }
 
 void EngineImpl::wait_for_maintenance() {

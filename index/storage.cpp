@@ -32,7 +32,7 @@ constexpr uint64_t kLogCopied = 16ull << 20;   // a longer log is made sorted fi
 constexpr const char* kFormatKey = "format";
 constexpr const char* kUnfinishedPrefix = "unfinished-";
 
-rocksdb::ColumnFamilyOptions family_options(Family which, uint64_t memory_bytes,
+rocksdb::ColumnFamilyOptions family_options(Family which, const EngineOptions& engine_options, uint64_t memory_bytes,
                                             const std::shared_ptr<rocksdb::Cache>& cache) {
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = cache;
@@ -48,6 +48,7 @@ rocksdb::ColumnFamilyOptions family_options(Family which, uint64_t memory_bytes,
   options.compression = rocksdb::kNoCompression;  // codes and floats do not compress
   options.write_buffer_size = std::clamp<uint64_t>(memory_bytes / 16, 1 << 20, 32 << 20);
   options.level_compaction_dynamic_level_bytes = true;
+  options.disable_auto_compactions = !engine_options.compacts;  // nor are writes then slowed down for many files
   switch (which) {
     case Family::kCodes:
     case Family::kVectors:
@@ -207,6 +208,7 @@ Result<std::unique_ptr<Storage>> Storage::open(const EngineOptions& options, roc
   std::unique_ptr<Storage> storage(new Storage);
   const uint64_t memory_bytes = std::max(options.memory_bytes, kLeastMemory);
   storage->directory_ = options.path;
+  storage->compacts_ = options.compacts;
   storage->cache_ = rocksdb::NewLRUCache(memory_bytes, cache_shard_bits(memory_bytes), false, 0.2);
   // Pinned blocks lie in the cache and count there, but are not its to give up: it keeps the larger part.
   storage->code_pin_budget_.limit = memory_bytes / 4;
@@ -214,7 +216,8 @@ Result<std::unique_ptr<Storage>> Storage::open(const EngineOptions& options, roc
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
   families.reserve(kFamilies);
   for (size_t i = 0; i < kFamilies; ++i)
-    families.emplace_back(kFamilyNames[i], family_options(static_cast<Family>(i), memory_bytes, storage->cache_));
+    families.emplace_back(kFamilyNames[i],
+                          family_options(static_cast<Family>(i), options, memory_bytes, storage->cache_));
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
   rocksdb::DBOptions database = database_options(options, memory_bytes, storage->cache_);
@@ -408,17 +411,26 @@ Status Storage::delete_files(GenerationId generation, std::span<const Family> fa
   return Status::ok();
 }
 
-void Storage::compact(GenerationId generation, std::atomic<bool>* cancelled) const {
+Status Storage::start_compacting() {
+  PG_SEMANTIC_RETURN_IF_ERROR(may_flush());
+  PG_SEMANTIC_RETURN_IF_ERROR(written([&] { return db_->EnableAutoCompaction({handles_.begin(), handles_.end()}); }));
+  compacts_ = true;
+  return Status::ok();
+}
+
+bool Storage::compact(GenerationId generation, std::atomic<bool>* cancelled) const {
+  if (!compacts_) return false;
   const std::string first_key = generation_key(generation), end_key = generation_end_key(generation);
   const rocksdb::Slice first(first_key), end(end_key);
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;
   options.canceled = cancelled;
   for (const Family which : {Family::kVectors, Family::kCodes, Family::kRows, Family::kLists, Family::kCounts}) {
-    if (cancelled->load() || !may_flush().is_ok()) return;
+    if (cancelled->load() || !may_flush().is_ok()) break;
     // A hint: what is not given back now is given back by a later compaction.
     (void)written([&] { return db_->CompactRange(options, family(which), &first, &end); });
   }
+  return true;
 }
 
 uint64_t Storage::approximate_bytes(GenerationId generation) const {

@@ -104,8 +104,9 @@ class Storage {
   // Removes the files that hold nothing but a generation's deleted contents, without reading them: they may be damaged.
   // Views of it, whatever their snapshot, lack them from then on.
   Status delete_files(GenerationId generation, std::span<const Family> families) const;
-  // Gives the space of deleted ranges back.  Slow; `cancelled` ends it early.
-  void compact(GenerationId generation, std::atomic<bool>* cancelled) const;
+  // Gives the space of deleted ranges back.  Slow; `cancelled` ends it early.  False: not before start_compacting().
+  bool compact(GenerationId generation, std::atomic<bool>* cancelled) const;
+  Status start_compacting();
   [[nodiscard]] uint64_t approximate_bytes(GenerationId generation) const;
 
  private:
@@ -117,6 +118,7 @@ class Storage {
   Status written(const Work& work) const;
 
   std::string directory_;
+  std::atomic<bool> compacts_{true};
   std::shared_ptr<rocksdb::Cache> cache_;
   std::shared_ptr<std::atomic<StoreState>> state_ = std::make_shared<std::atomic<StoreState>>(StoreState::kWritable);
   mutable PinBudget code_pin_budget_, vector_pin_budget_;
