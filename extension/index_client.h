@@ -1,9 +1,7 @@
 // Requests from a backend to the index worker.
 //
 // Every function raises an ERROR (never a C++ exception) when the worker cannot
-// be reached or refuses; every wait can be cancelled.  A request
-// that a dying worker left unanswered is sent again to the next one: every
-// request is idempotent.
+// be reached or refuses (index_requests.h), unless its comment says otherwise.
 //
 // Those that read an index and are given its Relation repair it first when it is behind its table or its
 // data is lost (index_repair.h), and wait while it is being built.  On a standby they wait until replay is where the
@@ -64,6 +62,9 @@ void finish_index_build(index::GenerationId generation);
 StatisticsReply index_statistics(Relation index, index::GenerationId generation);
 // False: the worker's store has no such generation (its directory was lost).
 bool find_index_statistics(index::GenerationId generation, StatisticsReply* statistics);
+// For the planner, which must neither fail nor wait: whether a scan would find that it has to repair the generation
+// first.  False as well where no worker answers within a second of the statement's beginning.
+bool needs_repair_by_now(index::GenerationId generation);
 // The generation holds what its table holds.
 void declare_index_repaired(index::GenerationId generation);
 float measure_index_recall(Relation index, index::GenerationId generation, uint32_t k, uint32_t samples);
