@@ -57,6 +57,14 @@ Reply ask(Relation index, RequestKind kind, const Message& message) {
   }
 }
 
+uint32_t take_listed_rows(const Reply& reply, index::ListedRow* rows, uint32_t limit) {
+  const size_t count = reply.length / sizeof(index::ListedRow);
+  if (count > limit) refuse_reply();
+  memcpy(static_cast<void*>(rows), reply.data, count * sizeof(index::ListedRow));
+  pfree(reply.data - sizeof(ReplyHeader));
+  return static_cast<uint32_t>(count);
+}
+
 }  // namespace
 
 void apply_index_change(std::span<const std::byte> change, XLogRecPtr position) {
@@ -146,14 +154,37 @@ uint64_t score_index_rows(Relation index, index::GenerationId generation, std::s
   return found;
 }
 
+bool find_index_rows(index::GenerationId generation, index::RowId after, index::ListedRow* rows, uint32_t limit,
+                     uint32_t* count) {
+  const ListRowsHeader header = {generation, after, limit, 0};
+  StatusCode status = StatusCode::kOk;
+  const Reply reply = exchange(RequestKind::kListRows, {&header, sizeof(header), nullptr, 0}, false, &status);
+  if (status == StatusCode::kOk) *count = take_listed_rows(reply, rows, limit);
+  return status == StatusCode::kOk;
+}
+
 uint32_t list_index_rows(index::GenerationId generation, index::RowId after, index::ListedRow* rows, uint32_t limit) {
   const ListRowsHeader header = {generation, after, limit, 0};
-  const Reply reply = request(RequestKind::kListRows, {&header, sizeof(header), nullptr, 0});
-  const size_t count = reply.length / sizeof(index::ListedRow);
-  if (count > limit) refuse_reply();
-  memcpy(static_cast<void*>(rows), reply.data, count * sizeof(index::ListedRow));
-  pfree(reply.data - sizeof(ReplyHeader));
-  return static_cast<uint32_t>(count);
+  return take_listed_rows(request(RequestKind::kListRows, {&header, sizeof(header), nullptr, 0}), rows, limit);
+}
+
+bool find_index_vectors(index::GenerationId generation, std::span<const index::RowId> rows, IndexVectors* found) {
+  const ReadVectorsHeader header = {generation, static_cast<uint32_t>(rows.size()), 0};
+  StatusCode status = StatusCode::kOk;
+  const Reply reply =
+      exchange(RequestKind::kReadVectors, {&header, sizeof(header), rows.data(), rows.size_bytes()}, false, &status);
+  if (status != StatusCode::kOk) return false;
+  const auto said = read_reply<ReadVectorsReply>(reply);
+  const size_t row_bytes = said.rows * sizeof(index::ListedRow);
+  if (said.rows > rows.size() || reply.length < sizeof(said) + row_bytes) refuse_reply();
+  // They lie aligned (see search_index()).
+  static_assert(sizeof(ReadVectorsReply) % 8 == 0 && alignof(index::ListedRow) <= 8);
+  const auto* listed = reinterpret_cast<const index::ListedRow*>(reply.data + sizeof(said));
+  const auto vectors = static_cast<size_t>(std::count_if(
+      listed, listed + said.rows, [](const index::ListedRow& row) { return row.kind == index::RowKind::kVector; }));
+  if (reply.length != sizeof(said) + row_bytes + vectors * said.dimensions * sizeof(float)) refuse_reply();
+  *found = {listed, said.rows, said.dimensions, reinterpret_cast<const float*>(listed + said.rows)};
+  return true;
 }
 
 void finish_index_build(index::GenerationId generation) {

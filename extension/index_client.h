@@ -56,6 +56,20 @@ uint64_t score_index_rows(Relation index, index::GenerationId generation, std::s
 // Rows after `after` in ascending order into `rows` (room for `limit`); returns how many.
 uint32_t list_index_rows(index::GenerationId generation, index::RowId after, index::ListedRow* rows, uint32_t limit);
 
+// The same for those who can do without them: false when they cannot be listed, whatever the reason.
+bool find_index_rows(index::GenerationId generation, index::RowId after, index::ListedRow* rows, uint32_t limit,
+                     uint32_t* count);
+
+// Rows and their vectors, allocated in the current memory context.
+struct IndexVectors {
+  const index::ListedRow* rows;  // in the order that was asked for
+  uint32_t count;
+  uint32_t dimensions;
+  const float* vectors;  // [rows of kVector, dimensions]
+};
+// Those of at most kMostVectorRows rows that are there; false when they cannot be read, whatever the reason.
+bool find_index_vectors(index::GenerationId generation, std::span<const index::RowId> rows, IndexVectors* found);
+
 // Reports the phases as CREATE INDEX progress while it waits.  The worker builds within maintenance_work_mem.
 void finish_index_build(index::GenerationId generation);
 

@@ -6,6 +6,7 @@
 #include "extension/function_support.h"
 #include "extension/guard.h"
 #include "extension/index_client.h"
+#include "extension/index_copy.h"
 #include "extension/index_entries.h"
 #include "extension/index_functions.h"
 #include "extension/index_log.h"
@@ -180,18 +181,27 @@ int64 make_own_locked(Relation heap, Relation index) {
   Repair repair = {};
   repair.metapage = peek_metapage(index);
   if (repair.metapage.database_oid == MyDatabaseId) return 0;  // another session was faster
+  const index::GenerationId original = repair.metapage.generation;
   const Durability durability = durability_of(index);
   repair.metapage.database_oid = MyDatabaseId;
   repair.metapage.generation = random_generation();
   begin_repair(&repair, durability);
   make_generation_anew(index, repair.metapage, durability);
-  compare_table(&repair, heap, index);
+  int64 taken = 0;
+  if (repair.metapage.embeds_text != 0) {
+    taken = copy_index_rows(repair.collector.target, repair.metapage, original, heap, index);
+  } else {
+    compare_table(&repair, heap, index);
+  }
   finish_index_build(repair.metapage.generation);
   if (durability == Durability::kLogged) log_finished_build(repair.metapage.generation);
   write_metapage(index, MAIN_FORKNUM, repair.metapage);
   ereport(LOG, (errmsg("semantic index \"%s\", copied with its database, has rows of its own now",
-                       RelationGetRelationName(index))));
-  return repair.collector.sent;
+                       RelationGetRelationName(index)),
+                repair.metapage.embeds_text == 0
+                    ? 0
+                    : errdetail(INT64_FORMAT " of its vectors were taken from the original.", taken)));
+  return taken;
 }
 
 }  // namespace
