@@ -157,7 +157,7 @@ rebuild_on_primary();
 $primary->safe_psql('postgres', 'CREATE DATABASE copied TEMPLATE postgres');
 caught_up();
 is($standby->safe_psql('copied', "$settings $queries{$_}"), $primary->safe_psql('postgres', "$settings $queries{$_}"),
-    "a database whose copied indexes have no rows of their own yet: $_") for ('ORDER BY', 'a filter');
+    "a database whose copied indexes have no rows of their own yet: $_") for sort keys %queries;
 $standby->psql('copied', "SELECT semantic_index_recall('points_embedding')", stderr => \$error);
 like($error, qr/has no rows of its own yet/, 'what needs the index says so');
 $primary->safe_psql('copied', "$settings $queries{'ORDER BY'}");
