@@ -1,9 +1,7 @@
 // Requests from a backend to the index worker.
 //
 // Every function raises an ERROR (never a C++ exception) when the worker cannot
-// be reached or refuses; every wait can be cancelled.  A request
-// that a dying worker left unanswered is sent again to the next one: every
-// request is idempotent.
+// be reached or refuses (index_requests.h), unless its comment says otherwise.
 //
 // Those that read an index and are given its Relation repair it first when it is behind its table or its
 // data is lost (index_repair.h), and wait while it is being built.  On a standby they wait until replay is where the
@@ -58,12 +56,29 @@ uint64_t score_index_rows(Relation index, index::GenerationId generation, std::s
 // Rows after `after` in ascending order into `rows` (room for `limit`); returns how many.
 uint32_t list_index_rows(index::GenerationId generation, index::RowId after, index::ListedRow* rows, uint32_t limit);
 
+// The same for those who can do without them: false when they cannot be listed, whatever the reason.
+bool find_index_rows(index::GenerationId generation, index::RowId after, index::ListedRow* rows, uint32_t limit,
+                     uint32_t* count);
+
+// Rows and their vectors, allocated in the current memory context.
+struct IndexVectors {
+  const index::ListedRow* rows;  // in the order that was asked for
+  uint32_t count;
+  uint32_t dimensions;
+  const float* vectors;  // [rows of kVector, dimensions]
+};
+// Those of at most kMostVectorRows rows that are there; false when they cannot be read, whatever the reason.
+bool find_index_vectors(index::GenerationId generation, std::span<const index::RowId> rows, IndexVectors* found);
+
 // Reports the phases as CREATE INDEX progress while it waits.  The worker builds within maintenance_work_mem.
 void finish_index_build(index::GenerationId generation);
 
 StatisticsReply index_statistics(Relation index, index::GenerationId generation);
 // False: the worker's store has no such generation (its directory was lost).
 bool find_index_statistics(index::GenerationId generation, StatisticsReply* statistics);
+// For the planner, which must neither fail nor wait: whether a scan would find that it has to repair the generation
+// first.  False as well where no worker answers within a second of the statement's beginning.
+bool needs_repair_by_now(index::GenerationId generation);
 // The generation holds what its table holds.
 void declare_index_repaired(index::GenerationId generation);
 float measure_index_recall(Relation index, index::GenerationId generation, uint32_t k, uint32_t samples);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "extension/index_client.h"
 #include "extension/index_metapage.h"
 #include "extension/index_shared_memory.h"
 #include "extension/semantic_query.h"
@@ -51,6 +52,13 @@ bool asks_another_model(PlannerInfo* root, IndexPath* path, const IndexMetapage&
   return query_fingerprint(semantic_query_from_datum(constant->constvalue)) != std::string_view(metapage.fingerprint);
 }
 
+// A standby repairs no index, nor does it give one that was copied with its database rows of its own: there the query
+// is answered without it.
+bool waits_for_promotion(const IndexMetapage& metapage) {
+  if (!RecoveryInProgress() || metapage.generation == 0) return false;
+  return metapage.database_oid != MyDatabaseId || needs_repair_by_now(metapage.generation);
+}
+
 }  // namespace
 
 void estimate_cost(PlannerInfo* root, IndexPath* path, double loop_count, Cost* startup_cost, Cost* total_cost,
@@ -67,6 +75,12 @@ void estimate_cost(PlannerInfo* root, IndexPath* path, double loop_count, Cost* 
   const IndexMetapage metapage = readable ? peek_metapage(index) : IndexMetapage{};
   index_close(index, NoLock);
   if (metapage.magic != kMetapageMagic || asks_another_model(root, path, metapage)) {
+    refuse(startup_cost, total_cost);
+    return;
+  }
+  if (waits_for_promotion(metapage)) {
+    ereport(DEBUG1, (errmsg_internal("semantic index \"%s\" is not used, because a standby cannot repair it",
+                                     get_rel_name(path->indexinfo->indexoid))));
     refuse(startup_cost, total_cost);
     return;
   }

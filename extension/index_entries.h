@@ -17,6 +17,12 @@ struct IndexEntries {
 // All of a generation, in the current memory context.
 IndexEntries list_index_entries(index::GenerationId generation);
 
+// The same of one that may be gone or damaged: false when it cannot be listed.
+bool find_index_entries(index::GenerationId generation, IndexEntries* entries);
+
+// The place of a row's entry among them; their number: it has none.
+size_t find_entry(const IndexEntries& entries, index::RowId row);
+
 // The entry of a row, marked as matched, or nullptr.
 const index::ListedRow* match_entry(IndexEntries* entries, index::RowId row);
 

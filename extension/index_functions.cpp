@@ -317,7 +317,8 @@ PG_SEMANTIC_FUNCTION(pg_semantic_search) {
     request.query = text_to_utf8(PG_GETARG_TEXT_PP(1));
   }
   Relation index = open_semantic_index(PG_GETARG_OID(0), AccessShareLock);
-  const IndexMetapage metapage = *read_metapage(index);
+  // The query does without the index on a standby that has none of its own.
+  const IndexMetapage metapage = RecoveryInProgress() ? check_metapage(index) : *read_metapage(index);
   if (request.reranker != nullptr && metapage.embeds_text == 0) {
     ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                     errmsg("the rows of index \"%s\" cannot be reranked", RelationGetRelationName(index)),

@@ -30,8 +30,7 @@ IndexMetapage peek_metapage(Relation index) {
   return metapage;
 }
 
-const IndexMetapage* read_metapage(Relation index) {
-  if (index->rd_amcache != nullptr) return &cached_metapage(index)->page;
+IndexMetapage check_metapage(Relation index) {
   const IndexMetapage metapage = peek_metapage(index);
   if (metapage.magic != kMetapageMagic || metapage.version != kMetapageVersion) {
     ereport(ERROR, (errcode(ERRCODE_INDEX_CORRUPTED),
@@ -40,6 +39,12 @@ const IndexMetapage* read_metapage(Relation index) {
                               metapage.version, kMetapageMagic, kMetapageVersion),
                     errhint("REINDEX INDEX %s.", RelationGetRelationName(index))));
   }
+  return metapage;
+}
+
+const IndexMetapage* read_metapage(Relation index) {
+  if (index->rd_amcache != nullptr) return &cached_metapage(index)->page;
+  const IndexMetapage metapage = check_metapage(index);
   if (metapage.database_oid != MyDatabaseId) {
     make_copied_index_its_own(index);
     return read_metapage(index);

@@ -36,6 +36,9 @@ struct IndexMetapage {
 // (55000).  An index that was copied with its database gets rows of its own first (index_repair.h).
 const IndexMetapage* read_metapage(Relation index);
 
+// The page, checked as there.  Of an index that was copied with its database the generation is still the original's.
+IndexMetapage check_metapage(Relation index);
+
 // What this backend has learnt of an index, kept as long as the cached copy.
 struct IndexNotes {
   // Of its vectors; 0: not known.  Once a generation has a width it never changes: the worker is asked once.

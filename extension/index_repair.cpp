@@ -6,6 +6,7 @@
 #include "extension/function_support.h"
 #include "extension/guard.h"
 #include "extension/index_client.h"
+#include "extension/index_copy.h"
 #include "extension/index_entries.h"
 #include "extension/index_functions.h"
 #include "extension/index_log.h"
@@ -135,17 +136,33 @@ void hold_warnings_back() {
   }
 }
 
+// What cannot be read goes, so that the planner, which reads nothing of it, knows that it is lost.
+void give_up_damaged(Relation index) {
+  const index::GenerationId generation = read_metapage(index)->generation;
+  if (index_is_readable(generation)) return;
+  ereport(LOG, (errmsg("semantic index \"%s\" is lost until this standby is promoted", RelationGetRelationName(index)),
+                errdetail("What the worker's store has of it cannot be read.")));
+  guarded([&] {
+    const std::vector<std::byte> drop = index::encode_drop(generation);
+    call_server([&] { apply_index_change(drop, InvalidXLogRecPtr); });
+  });
+}
+
+// Repairs write, and a standby takes no locks against VACUUM.  Plans leave the index alone (index_cost.cpp): this one
+// was made before, or it is no query that asks.
+[[noreturn]] void refuse_on_standby(Relation index) {
+  ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                  errmsg("semantic index \"%s\" is behind its table", RelationGetRelationName(index)),
+                  errdetail("This standby's store of semantic indexes is not complete."),
+                  errhint("Queries are answered without the index when they are planned anew; DISCARD PLANS does so "
+                          "with prepared ones. The index is repaired after the standby's promotion, or with a standby "
+                          "made anew.")));
+  pg_unreachable();
+}
+
 // Runs work(heap) with VACUUM and other repairs kept out, as the table's owner.
 template <typename Work>
 int64 as_owner(Relation index, const Work& work) {
-  if (RecoveryInProgress()) {
-    ereport(ERROR,
-            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-             errmsg("semantic index \"%s\" is behind its table", RelationGetRelationName(index)),
-             errdetail("This standby's store of semantic indexes is not complete."),
-             errhint("Send the query to the primary, or SET enable_indexscan = off. The index is repaired when the "
-                     "standby is promoted, or with a standby made anew.")));
-  }
   // The table first, as everybody locks them; the index is open.
   Relation heap = table_open(index->rd_index->indrelid, ShareUpdateExclusiveLock);
   MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_semantic repair", ALLOCSET_DEFAULT_SIZES);
@@ -164,18 +181,27 @@ int64 make_own_locked(Relation heap, Relation index) {
   Repair repair = {};
   repair.metapage = peek_metapage(index);
   if (repair.metapage.database_oid == MyDatabaseId) return 0;  // another session was faster
+  const index::GenerationId original = repair.metapage.generation;
   const Durability durability = durability_of(index);
   repair.metapage.database_oid = MyDatabaseId;
   repair.metapage.generation = random_generation();
   begin_repair(&repair, durability);
   make_generation_anew(index, repair.metapage, durability);
-  compare_table(&repair, heap, index);
+  int64 taken = 0;
+  if (repair.metapage.embeds_text != 0) {
+    taken = copy_index_rows(repair.collector.target, repair.metapage, original, heap, index);
+  } else {
+    compare_table(&repair, heap, index);
+  }
   finish_index_build(repair.metapage.generation);
   if (durability == Durability::kLogged) log_finished_build(repair.metapage.generation);
   write_metapage(index, MAIN_FORKNUM, repair.metapage);
   ereport(LOG, (errmsg("semantic index \"%s\", copied with its database, has rows of its own now",
-                       RelationGetRelationName(index))));
-  return repair.collector.sent;
+                       RelationGetRelationName(index)),
+                repair.metapage.embeds_text == 0
+                    ? 0
+                    : errdetail(INT64_FORMAT " of its vectors were taken from the original.", taken)));
+  return taken;
 }
 
 }  // namespace
@@ -185,10 +211,20 @@ bool needs_repair(StatusCode status) {
 }
 
 int64 repair_index(Relation index, bool may_be_damaged) {
+  if (RecoveryInProgress()) {
+    if (may_be_damaged) give_up_damaged(index);
+    refuse_on_standby(index);
+  }
   return as_owner(index, [&](Relation heap) { return repair_locked(heap, index, may_be_damaged); });
 }
 
 void make_copied_index_its_own(Relation index) {
+  if (RecoveryInProgress()) {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("semantic index \"%s\" has no rows of its own yet", RelationGetRelationName(index)),
+                    errdetail("It was copied with its database."),
+                    errhint("It gets them when it is read on the primary for the first time.")));
+  }
   as_owner(index, [&](Relation heap) { return make_own_locked(heap, index); });
 }
 

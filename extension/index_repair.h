@@ -16,8 +16,9 @@ namespace pg_semantic {
 bool needs_repair(StatusCode status);
 
 // Repairs the index, if it still has to be once VACUUM and other repairs are kept out; reads and writes of others go
-// on. Returns how many entries were added, replaced or removed.  Errors: 55000 on a standby, those of embedding a text.
-// `may_be_damaged`: what is there is read first, and is not used if it cannot be.
+// on. Returns how many entries were added, replaced or removed.  Errors: 55000 on a standby, whose planner then knows
+// it for one that is not to be used; those of embedding a text. `may_be_damaged`: what is there is read first, and is
+// not used if it cannot be.
 int64 repair_index(Relation index, bool may_be_damaged);
 
 // An index whose pages were copied with its database (CREATE DATABASE ... TEMPLATE) names rows of the original's: makes

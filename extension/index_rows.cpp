@@ -161,24 +161,36 @@ void send_collected(RowCollector* collector) {
   collector->bytes = 0;
 }
 
-}  // namespace
-
-double collect_table(RowCollector* collector, Relation heap, Relation index, IndexInfo* info, bool progress,
-                     IndexBuildCallback collect, void* state) {
-  double heap_tuples = 0;
+// As collect_rows().
+template <typename Produce>
+void collect(RowCollector* collector, const Produce& produce) {
   collector->row_context =
       AllocSetContextCreate(CurrentMemoryContext, "pg_semantic collected row", ALLOCSET_DEFAULT_SIZES);
   std::vector<IndexRow>* rows = guarded([] { return new std::vector<IndexRow>; });
   collector->rows = rows;
   PG_TRY();
   {
-    heap_tuples = table_index_build_scan(heap, index, info, true, progress, collect, state, nullptr);
+    produce();
     send_collected(collector);
   }
   PG_FINALLY();
   { delete rows; }
   PG_END_TRY();
   MemoryContextDelete(collector->row_context);
+}
+
+}  // namespace
+
+void collect_rows(RowCollector* collector, void (*produce)(void* state), void* state) {
+  collect(collector, [&] { produce(state); });
+}
+
+double collect_table(RowCollector* collector, Relation heap, Relation index, IndexInfo* info, bool progress,
+                     IndexBuildCallback collect_one, void* state) {
+  double heap_tuples = 0;
+  collect(collector, [&] {
+    heap_tuples = table_index_build_scan(heap, index, info, true, progress, collect_one, state, nullptr);
+  });
   return heap_tuples;
 }
 

@@ -78,6 +78,9 @@ struct RowCollector {
   int64 sent;
 };
 
+// Calls produce(state), which sends what it wants by collect_row() and send_many_collected(), and sends what is left at
+// the end.  The collector is a part of the state.
+void collect_rows(RowCollector* collector, void (*produce)(void* state), void* state);
 // Reads the table as CREATE INDEX does; `collect` is called with `state`, of which `collector` is a part, and sends
 // what it wants by collect_row().  What is left is sent at the end.  Returns the number of the table's rows.
 double collect_table(RowCollector* collector, Relation heap, Relation index, IndexInfo* info, bool progress,

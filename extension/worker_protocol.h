@@ -50,6 +50,8 @@ enum class RequestKind : uint32_t {
   kEndRecovery,      // body: EndRecoveryHeader; reply: nothing
   kListOwners,       // body: nothing; reply: GenerationOwner of every generation
   kDeclareRepaired,  // body: GenerationHeader; reply: nothing
+  kReadVectors,      // body: ReadVectorsHeader, the rows, uint64 each; reply: ReadVectorsReply, those there as rows,
+                     // then the vectors of those that have one
 };
 
 // First thing of every reply.  An error is followed by message, detail and
@@ -120,6 +122,20 @@ struct ListRowsHeader {
   uint64_t after;
   uint32_t limit;
   uint32_t reserved;
+};
+
+// Rows of one such request.
+inline constexpr uint32_t kMostVectorRows = 4096;
+
+struct ReadVectorsHeader {
+  uint64_t generation;
+  uint32_t rows;
+  uint32_t reserved;
+};
+
+struct ReadVectorsReply {
+  uint32_t rows;
+  uint32_t dimensions;
 };
 
 struct MeasureRecallHeader {

@@ -97,6 +97,24 @@ Bytes list_rows(index::Engine& engine, std::span<const std::byte> body) {
   return out;
 }
 
+Bytes read_vectors(index::Engine& engine, std::span<const std::byte> body, const index::Interrupted& interrupted) {
+  ReadVectorsHeader header;
+  if (!take(&body, &header) || header.rows > kMostVectorRows || body.size() != header.rows * sizeof(index::RowId))
+    return malformed();
+  std::vector<index::RowId> rows(header.rows);
+  if (!body.empty()) std::memcpy(rows.data(), body.data(), body.size());
+  Result<index::StoredVectors> stored = engine.read_vectors(header.generation, rows, interrupted);
+  if (!stored) return reply_error(stored.status());
+  const size_t row_bytes = stored->rows.size() * sizeof(index::ListedRow);
+  const size_t vector_bytes = stored->vectors.size() * sizeof(float);
+  Bytes out = reply_ok();
+  out.reserve(out.size() + sizeof(ReadVectorsReply) + row_bytes + vector_bytes);
+  append_value(&out, ReadVectorsReply{static_cast<uint32_t>(stored->rows.size()), stored->dimensions});
+  append(&out, stored->rows.data(), row_bytes);
+  append(&out, stored->vectors.data(), vector_bytes);
+  return out;
+}
+
 Bytes statistics(index::Engine& engine, std::span<const std::byte> body) {
   GenerationHeader header;
   if (!take(&body, &header)) return malformed();
@@ -213,6 +231,8 @@ Bytes execute(index::Engine& engine, RequestKind kind, std::span<const std::byte
       return list_generations(engine, body);
     case RequestKind::kScoreRows:
       return score_rows(engine, body, interrupted);
+    case RequestKind::kReadVectors:
+      return read_vectors(engine, body, interrupted);
   }
   return malformed();
 }

@@ -196,7 +196,8 @@ std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const 
     ereport(LOG, (errmsg("the semantic index store is behind the log"),
                   errdetail("It holds what was logged before %X/%X; replay begins at %X/%X.", high(mark.position),
                             low(mark.position), high(recovery.redo), low(recovery.redo)),
-                  errhint("Its indexes are repaired when they are used, or by semantic_index_repair().")));
+                  errhint("Its indexes are repaired when they are used, or by semantic_index_repair(). A standby does "
+                          "without them until it is promoted.")));
     const Status status = aside([&] { return (*engine)->declare_behind(); });
     if (!status.is_ok()) {
       ereport(FATAL, (errcode(ERRCODE_IO_ERROR),

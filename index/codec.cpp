@@ -121,10 +121,14 @@ void CodecLayout::encode_vector(std::span<const float> vector, const ContentHash
   std::memcpy(stored, &header, sizeof header);
 }
 
-void CodecLayout::decode_vector(const std::byte* stored, float* vector) const {
+void CodecLayout::restore_vector(const std::byte* stored, float* vector) const {
   const double scale = load<VectorHeader>(stored).scale;
   const std::byte* values = stored + sizeof(VectorHeader);
   for (size_t i = 0; i < dimensions_; ++i) vector[i] = static_cast<float>(scale * value_at(element_, values, i));
+}
+
+void CodecLayout::decode_vector(const std::byte* stored, float* vector) const {
+  restore_vector(stored, vector);
   if (metric_ == Metric::kCosine) normalise(vector, dimensions_);
 }
 

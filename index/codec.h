@@ -72,6 +72,9 @@ class CodecLayout {
 
   // `vector`: as it was inserted, finite; `stored` has vector_size() bytes.
   void encode_vector(std::span<const float> vector, const ContentHash& hash, std::byte* stored) const;
+  // The stored vector.  Encoded again it has the same values, but for the last bit of what half precision calls
+  // subnormal.
+  void restore_vector(const std::byte* stored, float* vector) const;
   // What lists and codes are made of: the stored vector, under cosine of length 1.
   void decode_vector(const std::byte* stored, float* vector) const;
 

@@ -12,6 +12,7 @@
 #include "index/check.h"
 #include "index/clustering.h"
 #include "index/engine_impl.h"
+#include "index/given_rows.h"
 #include "index/measure.h"
 #include "index/search.h"
 #include "index/spool.h"
@@ -274,10 +275,20 @@ Result<std::vector<ListedRow>> EngineImpl::list_rows(GenerationId generation, Ro
       if (!row) return row.status();
       Result<RowRecord> record = decode_row(view(rows->value()));
       if (!record) return record.status();
-      result.push_back({*row, record->kind, record->hash});
+      result.push_back({*row, record->kind, record->hash, record->list});
     }
     PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(rows->status()));
     return result;
+  });
+}
+
+Result<StoredVectors> EngineImpl::read_vectors(GenerationId generation, std::span<const RowId> rows,
+                                               const Interrupted& interrupted) const {
+  return guarded([&]() -> Result<StoredVectors> {
+    DiskReadScope reads;
+    Result<ReadView> view = view_of(generation, &reads);
+    if (!view) return view.status();
+    return unless_dropped(*view, read_vectors_of_view(*storage_, *view, rows, interrupted));
   });
 }
 

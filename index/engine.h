@@ -125,6 +125,14 @@ struct ListedRow {
   RowId row = 0;
   RowKind kind = RowKind::kVector;
   ContentHash hash{};
+  uint32_t list =
+      0;  // where its vector lay when it was listed: read_vectors() is fastest for rows of one list together
+};
+
+struct StoredVectors {
+  std::vector<ListedRow> rows;
+  uint32_t dimensions = 0;
+  std::vector<float> vectors;  // [rows of kVector, dimensions]
 };
 
 // Phases of finish_build, for pg_stat_progress_create_index.
@@ -249,6 +257,12 @@ class Engine {
   // Rows after `after` (0: from the start; row 0 is never used), ascending, at
   // most `limit`; fewer than limit: that was all.
   virtual Result<std::vector<ListedRow>> list_rows(GenerationId generation, RowId after, uint32_t limit) const = 0;
+
+  // Those of `rows` that the generation has, in their order, with their vectors as they are stored: inserted again into
+  // a generation of the same options, they are stored with the same values.  Also of a generation that is behind; one
+  // that is being built has no rows.
+  virtual Result<StoredVectors> read_vectors(GenerationId generation, std::span<const RowId> rows,
+                                             const Interrupted& interrupted) const = 0;
 
   // Compares posting blocks, row records and counters; one line a problem.
   virtual Result<std::vector<std::string>> check(GenerationId generation, const Interrupted& interrupted) const = 0;

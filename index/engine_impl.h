@@ -65,6 +65,8 @@ class EngineImpl final : public Engine {
   Result<std::vector<SearchHit>> score_rows(GenerationId generation, std::span<const float> query,
                                             std::span<const RowId> rows, const Interrupted& interrupted) const override;
   Result<std::vector<ListedRow>> list_rows(GenerationId generation, RowId after, uint32_t limit) const override;
+  Result<StoredVectors> read_vectors(GenerationId generation, std::span<const RowId> rows,
+                                     const Interrupted& interrupted) const override;
   Result<std::vector<std::string>> check(GenerationId generation, const Interrupted& interrupted) const override;
   Result<float> measure_recall(GenerationId generation, uint32_t k, uint32_t samples, float recall,
                                const Interrupted& interrupted) const override;

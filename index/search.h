@@ -15,11 +15,6 @@ Result<std::vector<SearchResult>> search_batch_of_view(const Storage& storage, c
                                                        const Tuning& tuning, std::span<const SearchRequest> requests,
                                                        const Interrupted& interrupted);
 
-// The rows that are there, in the order of `rows`.
-Result<std::vector<SearchHit>> score_rows_of_view(const Storage& storage, const ReadView& view,
-                                                  std::span<const float> query, std::span<const RowId> rows,
-                                                  const Interrupted& interrupted);
-
 // Widths agree (the message says both) and every value is finite.
 Status check_query(const Catalog& catalog, std::span<const float> query);
 
