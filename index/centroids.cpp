@@ -65,8 +65,8 @@ uint32_t CentroidStore::contiguous(uint32_t slot) const {
   return (kFirstChunk << where.chunk) - where.offset;
 }
 
-CentroidGraph::CentroidGraph(uint32_t dimensions)
-    : index_(static_cast<int>(dimensions), kGraphDegree, faiss::METRIC_L2) {
+CentroidGraph::CentroidGraph(uint32_t dimensions, uint32_t distances_per_walk)
+    : distances_per_walk_(distances_per_walk), index_(static_cast<int>(dimensions), kGraphDegree, faiss::METRIC_L2) {
   index_.hnsw.efConstruction = 80;
 }
 

@@ -50,7 +50,8 @@ class CentroidStore {
 // waypoints; the caller skips them.
 class CentroidGraph {
  public:
-  explicit CentroidGraph(uint32_t dimensions);
+  // `distances_per_walk`: Tuning's.
+  CentroidGraph(uint32_t dimensions, uint32_t distances_per_walk);
 
   // `centroids`: lists.size() rows.  Throws what FAISS throws.
   void add(std::span<const ListId> lists, const float* centroids);
@@ -58,6 +59,10 @@ class CentroidGraph {
     ListId list = 0;
     float squared_distance = 0;
   };
+  // Whether asking it is faster than computing the distances of all `lists`.
+  [[nodiscard]] bool is_faster(uint32_t count, size_t lists) const {
+    return uint64_t{count} * distances_per_walk_ <= lists;
+  }
   // About `count` nearest lists, nearest first.
   [[nodiscard]] std::vector<Near> nearest(const float* query, uint32_t count) const;
   [[nodiscard]] bool contains(ListId list) const;
@@ -65,6 +70,7 @@ class CentroidGraph {
 
  private:
   mutable std::shared_mutex mutex_;
+  const uint32_t distances_per_walk_;
   faiss::IndexHNSWFlat index_;
   std::vector<ListId> lists_;  // by FAISS label, ascending
 };

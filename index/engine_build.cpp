@@ -378,7 +378,7 @@ Status Builder::write_lists() {
 Status Builder::make_graph() {
   const std::vector<ListRef>& lists = draft_->lists;
   if (lists.size() <= tuning_.graph_lists) return Status::ok();
-  draft_->graph = std::make_shared<CentroidGraph>(static_cast<uint32_t>(dimensions_));
+  draft_->graph = std::make_shared<CentroidGraph>(static_cast<uint32_t>(dimensions_), tuning_.distances_per_walk);
   constexpr size_t kCentroidsAtOnce = 512;
   std::vector<ListId> ids;
   std::vector<float> centroids;
@@ -466,12 +466,13 @@ Status build_generation(const BuildContext& context, const std::shared_ptr<Gener
   }
 }
 
-Status build_graph(const Storage& storage, Generation* generation, const Interrupted& interrupted) {
+Status build_graph(const Storage& storage, const Tuning& tuning, Generation* generation,
+                   const Interrupted& interrupted) {
   constexpr size_t kListsAtOnce = 256;
   const std::shared_ptr<const ListTable> table = generation->table();
   if (!table || table->graph || !table->store) return Status::ok();
   const uint32_t dimensions = table->store->dimensions();
-  auto graph = std::make_shared<CentroidGraph>(dimensions);
+  auto graph = std::make_shared<CentroidGraph>(dimensions, tuning.distances_per_walk);
   std::vector<ListId> ids;
   std::vector<float> centroids;
   const auto add_missing = [&](const ListTable& from, bool stop_when_asked) {

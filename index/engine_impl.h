@@ -147,7 +147,8 @@ Status build_generation(const BuildContext& context, const std::shared_ptr<Gener
                         BuildProgress* progress, const Interrupted& interrupted);
 
 // Makes or completes the graph over a generation's centroids.
-Status build_graph(const Storage& storage, Generation* generation, const Interrupted& interrupted);
+Status build_graph(const Storage& storage, const Tuning& tuning, Generation* generation,
+                   const Interrupted& interrupted);
 
 }  // namespace pg_semantic::index
 

@@ -119,7 +119,7 @@ void EngineImpl::schedule_graph(const std::shared_ptr<Generation>& generation) c
   if (!table || table->graph || table->lists.size() <= tuning_.graph_lists) return;
   long_.schedule("graph " + std::to_string(generation->id()), {}, [this, generation](const Interrupted& interrupted) {
     const OpenMpThreads threads(1);
-    return build_graph(*storage_, generation.get(), interrupted);
+    return build_graph(*storage_, tuning_, generation.get(), interrupted);
   });
 }
 

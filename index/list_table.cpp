@@ -61,21 +61,6 @@ void for_each_run(const ListTable& table, Visit visit) {
   }
 }
 
-std::vector<NearList> nearest_by_scores(const ListTable& table, const float* query, uint32_t count, Order order) {
-  const std::vector<float> scores = score_lists(table, query, order);
-  std::vector<NearList> lists(scores.size());
-  // Not-a-number sorts last, so that the order is strict.
-  for (uint32_t i = 0; i < lists.size(); ++i) lists[i] = {i, std::isnan(scores[i]) ? INFINITY : scores[i]};
-  const auto nearer = [](const NearList& a, const NearList& b) {
-    return a.score != b.score ? a.score < b.score : a.position < b.position;
-  };
-  const size_t kept = std::min<size_t>(count, lists.size());
-  if (kept == 1) return {*std::min_element(lists.begin(), lists.end(), nearer)};
-  std::partial_sort(lists.begin(), lists.begin() + static_cast<std::ptrdiff_t>(kept), lists.end(), nearer);
-  lists.resize(kept);
-  return lists;
-}
-
 }  // namespace
 
 const ListRef* ListTable::find(ListId id) const {
@@ -108,18 +93,49 @@ std::vector<float> score_lists(const ListTable& table, const float* query, Order
   return scores;
 }
 
-std::vector<NearList> nearest_lists(const ListTable& table, const float* query, uint32_t count, Order order) {
-  // The graph is one of distances: a greedy walk by inner product loses its way.
-  if (table.graph && order == Order::kDistance && count < table.lists.size() / 4) {
-    // Splits leave about one dead list for each that lives.
-    std::vector<NearList> lists;
-    for (const CentroidGraph::Near& near : table.graph->nearest(query, count * 2 + 32)) {
-      const ListRef* list = table.find(near.list);
-      if (list != nullptr) lists.push_back({static_cast<uint32_t>(list - table.lists.data()), near.squared_distance});
-      if (lists.size() == count) return lists;
-    }
+// The graph is one of distances: a greedy walk by inner product loses its way.
+bool ListsByNearness::ask_graph(uint32_t count) {
+  if (!table_.graph || order_ != Order::kDistance || scored_ || !table_.graph->is_faster(count, table_.lists.size()))
+    return false;
+  // Splits leave about one dead list for each that lives.
+  lists_.clear();
+  for (const CentroidGraph::Near& near : table_.graph->nearest(query_, count * 2 + 32)) {
+    const ListRef* list = table_.find(near.list);
+    if (list != nullptr) lists_.push_back({static_cast<uint32_t>(list - table_.lists.data()), near.squared_distance});
+    if (lists_.size() == count) return true;
   }
-  return nearest_by_scores(table, query, count, order);
+  return false;
+}
+
+void ListsByNearness::score_all() {
+  const std::vector<float> scores = score_lists(table_, query_, order_);
+  lists_.resize(scores.size());
+  // Not-a-number sorts last, so that the order is strict.
+  for (uint32_t i = 0; i < lists_.size(); ++i) lists_[i] = {i, std::isnan(scores[i]) ? INFINITY : scores[i]};
+  scored_ = true;
+}
+
+std::span<const NearList> ListsByNearness::first(uint32_t count) {
+  if (ask_graph(count)) return lists_;
+  if (!scored_) score_all();
+  const size_t wanted = std::min<size_t>(count, lists_.size());
+  if (sorted_ < wanted) {
+    const auto nearer = [](const NearList& a, const NearList& b) {
+      return a.score != b.score ? a.score < b.score : a.position < b.position;
+    };
+    const auto begin = lists_.begin() + static_cast<std::ptrdiff_t>(sorted_);
+    const auto end = lists_.begin() + static_cast<std::ptrdiff_t>(wanted);
+    if (end != lists_.end()) std::nth_element(begin, end, lists_.end(), nearer);
+    std::sort(begin, end, nearer);
+    sorted_ = wanted;
+  }
+  return std::span(lists_).first(wanted);
+}
+
+std::vector<NearList> nearest_lists(const ListTable& table, const float* query, uint32_t count, Order order) {
+  ListsByNearness lists(table, query, order);
+  const std::span<const NearList> nearest = lists.first(count);
+  return {nearest.begin(), nearest.end()};
 }
 
 Result<std::shared_ptr<ListTable>> load_list_table(const Storage& storage, GenerationId generation,

@@ -57,7 +57,29 @@ struct NearList {
   float score = 0;
 };
 
-// The `count` nearest, nearest first: through the graph where there is one, else exactly.
+// A table's lists from a query, nearest first, as many as one comes to ask for.
+class ListsByNearness {
+ public:
+  // `table` and `query` must outlive it.
+  ListsByNearness(const ListTable& table, const float* query, Order order)
+      : table_(table), query_(query), order_(order) {}
+
+  // The first `count`, at most all.  Through the graph, which may overlook some, where there is one and that is the
+  // faster way.  Lives until the next call.
+  std::span<const NearList> first(uint32_t count);
+
+ private:
+  bool ask_graph(uint32_t count);
+  void score_all();
+
+  const ListTable& table_;
+  const float* query_;
+  Order order_;
+  std::vector<NearList> lists_;
+  size_t sorted_ = 0;  // of lists_, which are all of them
+  bool scored_ = false;
+};
+
 std::vector<NearList> nearest_lists(const ListTable& table, const float* query, uint32_t count, Order order);
 
 // Reads a generation's table as of a snapshot (null: now).  kNotFound: no such

@@ -19,6 +19,9 @@ namespace {
 
 constexpr size_t kDeepShare = 4;  // of the samples one in so many is asked for many neighbours
 constexpr size_t kLeastSamples = 64;
+// More samples than Tuning says where they cost little: half as many are 1.4 times as far off.
+constexpr uint64_t kDistances = 200'000'000;  // of samples and vectors
+constexpr uint64_t kMostTimes = 4;
 constexpr size_t kSpare = 6;  // more than k, because scores are in float
 constexpr float kTargets[] = {0.5f,  0.6f,  0.7f,  0.75f, 0.8f,  0.85f,  0.9f,   0.925f,
                               0.95f, 0.96f, 0.97f, 0.98f, 0.99f, 0.995f, 0.998f, 0.999f};
@@ -250,9 +253,13 @@ Result<Calibration> calibrate(const Storage& storage, const ReadView& view, cons
   const ListTable& table = *view.table;
   const Metric metric = table.catalog.options.metric;
   const Order order = metric == Metric::kInnerProduct ? Order::kInnerProduct : Order::kDistance;
-  // They are held twice: as they are and packed.
-  const uint64_t most = limits.memory_bytes / 2 / (2 * sizeof(float) * table.catalog.options.dimensions);
-  const size_t count = std::min<size_t>(tuning.calibration_samples, std::max<size_t>(most, kLeastSamples));
+  // They are held twice, as they are and packed, and each thread has its neighbours.
+  const uint64_t sample_bytes = 2 * sizeof(float) * table.catalog.options.dimensions +
+                                (limits.threads + 2) * sizeof(Neighbour) * Calibration::kDeepRows / kDeepShare;
+  const uint64_t most = limits.memory_bytes / 2 / sample_bytes;
+  const uint64_t affordable = std::clamp<uint64_t>(kDistances / std::max<uint64_t>(table.catalog.vectors, 1),
+                                                   tuning.calibration_samples, kMostTimes * tuning.calibration_samples);
+  const size_t count = std::min<size_t>(affordable, std::max<size_t>(most, kLeastSamples));
   Result<SampledVectors> samples = sample_vectors(storage, view, count, table.catalog.version, interrupted);
   if (!samples) return samples.status();
   std::vector<size_t> wanted(samples->rows.size(), Calibration::kRows);

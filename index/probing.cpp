@@ -7,7 +7,7 @@
 namespace pg_semantic::index {
 namespace {
 
-constexpr uint32_t kListsAtFirst = 64;  // asked of the graph; more when they are all within reach
+constexpr uint32_t kListsAtFirst = 64;  // asked for; more when they are all within reach
 
 }  // namespace
 
@@ -51,8 +51,9 @@ std::vector<NearList> choose_lists(const ListTable& table, const Tuning& tuning,
   // The nearest may hold too few rows.
   const uint64_t wanted_entries = uint64_t{3} * request.k;
   std::vector<NearList> chosen;
+  ListsByNearness lists(table, query.data(), order);
   for (uint32_t asked = std::isfinite(limit) ? std::min(all, kListsAtFirst) : all;; asked = std::min(all, 4 * asked)) {
-    const std::vector<NearList> near = nearest_lists(table, query.data(), asked, order);
+    const std::span<const NearList> near = lists.first(asked);
     uint64_t entries = 0;
     chosen.clear();
     bool enough = false;

@@ -155,7 +155,8 @@ Status Retraining::create_lists() {
     PG_SEMANTIC_RETURN_IF_ERROR(commit_lists(storage_, &generation_, *next, &editor, &batch));
     generation_.retrained_from = created_.front();
   }
-  return created_.size() > tuning_.graph_lists ? build_graph(storage_, &generation_, interrupted_) : Status::ok();
+  return created_.size() > tuning_.graph_lists ? build_graph(storage_, tuning_, &generation_, interrupted_)
+                                               : Status::ok();
 }
 
 // False: no list is left to be moved.

@@ -17,13 +17,16 @@ class Env;
 namespace pg_semantic::index {
 
 struct Tuning {
-  uint32_t list_limit = 512;            // entries; a longer list is split in the background
-  uint32_t list_floor = 24;             // entries; a shorter list is merged away
-  uint32_t built_list_entries = 256;    // mean after a build, and about that after growing
-  uint32_t neighbour_lists = 12;        // whose border vectors a split looks at
-  uint32_t graph_lists = 2000;          // more lists than this are found through HNSW
+  uint32_t list_limit = 512;          // entries; a longer list is split in the background
+  uint32_t list_floor = 24;           // entries; a shorter list is merged away
+  uint32_t built_list_entries = 256;  // mean after a build, and about that after growing
+  uint32_t neighbour_lists = 12;      // whose border vectors a split looks at
+  uint32_t graph_lists = 2000;        // more lists than this are found through HNSW
+  // A walk through the graph takes as long as the distances of so many lists for each that is asked for.  Measured
+  // with 256 numbers: the nearest 64 of 4,000 lists 0.28 ms by the graph and 0.18 without, of 16,000 0.44 and 0.69.
+  uint32_t distances_per_walk = 160;
   uint64_t exact_vectors = 1600;        // generations up to this size are scanned whole
-  uint32_t calibration_samples = 1024;  // stored vectors whose neighbours tell how far to look
+  uint32_t calibration_samples = 1024;  // stored vectors, at least, whose neighbours tell how far to look
   rocksdb::Env* env = nullptr;          // files and threads of RocksDB, for tests of failing disks; null: the usual
 };
 

@@ -130,6 +130,7 @@ TEST_F(IndexBatch, EqualsSingleSearchesThroughTheGraphAndInGenerationsThatAreRea
   Tuning tuning = small_lists();
   for (const bool whole : {false, true}) {
     tuning.graph_lists = 10;
+    tuning.distances_per_walk = 4;  // also for many lists of few
     tuning.exact_vectors = whole ? 100000 : 100;
     open(tuning);
     build(clustered_vectors(5, 2500, 32, 12));

@@ -17,6 +17,7 @@ Tuning concurrent_tuning() {
   tuning.list_floor = 5;
   tuning.built_list_entries = 20;
   tuning.graph_lists = 60;
+  tuning.distances_per_walk = 4;  // also for many lists of few
   tuning.exact_vectors = 500;
   tuning.calibration_samples = 10;
   return tuning;

@@ -27,6 +27,7 @@ Tuning small_tuning() {
   tuning.built_list_entries = 12;
   tuning.neighbour_lists = 4;
   tuning.graph_lists = 20;
+  tuning.distances_per_walk = 4;  // also for many lists of few
   tuning.exact_vectors = 100;
   tuning.calibration_samples = 20;
   return tuning;

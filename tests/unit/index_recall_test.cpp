@@ -136,6 +136,7 @@ TEST(IndexRecall, GraphOverCentroidsFindsThem) {
   many_lists.list_floor = 3;
   many_lists.built_list_entries = 12;
   many_lists.graph_lists = 200;
+  many_lists.distances_per_walk = 4;  // also for many lists of few
   many_lists.exact_vectors = 1000;
   const auto vectors = clustered_vectors(22, 12000, 24, 300);
   const auto queries = clustered_vectors(23, 60, 24, 300);

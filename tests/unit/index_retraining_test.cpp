@@ -200,6 +200,7 @@ TEST(IndexRetraining, WithAGraphOfCentroids) {
   TemporaryDirectory directory;
   Tuning tuning = small_lists();
   tuning.graph_lists = 20;
+  tuning.distances_per_walk = 4;  // also for many lists of few
   const auto vectors = some_vectors(6, 10000), queries = some_vectors(7, 100);
   const auto engine = open_or_fail(directory.path(), tuning);
   build_a_tenth_and_grow(*engine, 1, vectors);
