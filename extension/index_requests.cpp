@@ -218,7 +218,7 @@ void await_index_worker() {
   ereport(ERROR,
           (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the pg_semantic index worker is not running"),
            errdetail("No worker became ready within %d seconds.", kWorkerStartMilliseconds / 1000),
-           errhint("The server log says why it stopped; it is started again every second.")));
+           errhint("The server log says why it stopped; it is started again once a second.")));
 }
 
 [[noreturn]] void refuse_reply() {

@@ -64,6 +64,7 @@ void start_shared_memory() {
     shared_memory->checkpoint_replayed.store(0);
     shared_memory->store_position.store(0);
     shared_memory->compaction_pause.store(0);
+    shared_memory->worker_started = 0;
     shared_memory->garbage_head = 0;
     shared_memory->garbage_count = 0;
     shared_memory->doorbell.rings.store(0);
@@ -77,7 +78,7 @@ void register_worker() {
   BackgroundWorker worker = {};
   worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
   worker.bgw_start_time = BgWorkerStart_PostmasterStart;
-  worker.bgw_restart_time = 1;
+  worker.bgw_restart_time = 0;  // it waits itself, if it has to (worker_main.cpp)
   std::snprintf(worker.bgw_name, BGW_MAXLEN, "pg_semantic index worker");
   std::snprintf(worker.bgw_type, BGW_MAXLEN, "pg_semantic index worker");
   std::snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "pg_semantic");

@@ -38,6 +38,8 @@ struct IndexSharedMemory {
   // On a standby scans wait until replay is here: the store is as it was then, or later.  Set when the worker is ready.
   std::atomic<uint64_t> store_position;
 
+  int64_t worker_started;  // a TimestampTz, of the worker alone; 0: none was yet
+
   // Seconds for which the next worker does not let its store be compacted; 0: it does at once.
   std::atomic<uint32_t> compaction_pause;
 

@@ -143,6 +143,7 @@ rebuild_on_primary();
 my $session = open_session($standby);
 session_runs($session, "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; PREPARE nearest AS $queries{'ORDER BY'}; EXECUTE nearest;");
 my $worker = wait_for_worker($standby);
+chmod 0500, $store or die $!;  # the next worker, which comes at once, cannot open it
 kill 'TERM', $worker;
 wait_until_gone($worker);
 remove_store();
