@@ -46,7 +46,8 @@ class LogKeeper {
   void keep_up();
   // False: it could not be written.
   bool mark(const index::Mark& mark, bool sync);
-  bool mark_now(bool checkpoint, bool complete);
+  // `closing`: see index::Mark; 0: there will be more changes.
+  bool mark_now(bool checkpoint, uint64_t closing);
   void log_checkpoint(bool complete);
   void keep_replayed_checkpoint();
   bool has_generations();

@@ -125,8 +125,33 @@ void put_damaged_store_aside(const Status& status) {
 uint32 high(uint64_t position) { return static_cast<uint32>(position >> 32); }
 uint32 low(uint64_t position) { return static_cast<uint32>(position); }
 
+fs::path closing_note() { return fs::path(DataDir) / PGSTAT_STAT_PERMANENT_DIRECTORY / "pg_semantic.closed"; }
+
+// Closed in order, but not last.
+bool is_old_copy(const index::Mark& mark) {
+  uint64_t last = 0;
+  std::ifstream(closing_note()) >> last;
+  return mark.closing != 0 && mark.closing != last;
+}
+
 bool holds_all_before(const index::Mark& mark, uint64_t redo) {
+  if (is_old_copy(mark)) return false;
+  // Of another server, whose log is longer; in recovery its end tells.
+  if (!RecoveryInProgress() && mark.position > GetXLogInsertRecPtr()) return false;
   return mark.complete || mark.position >= redo || mark.checkpoint >= redo;
+}
+
+// The store is the last that was closed, and will not be any more: the mark says so first, for who is killed here.
+Status forget_closing(index::Engine* engine, uint64_t redo, Aside& aside) {
+  index::Mark mark = engine->found_mark();
+  if (mark.closing != 0) {
+    mark.closing = 0;
+    mark.checkpoint = std::max(mark.checkpoint, redo);
+    const Status status = aside([&] { return engine->set_mark(mark, true); });
+    if (!status.is_ok()) return status;
+  }
+  if (unlink(closing_note().c_str()) == 0) fsync_fname_ext(closing_note().parent_path().c_str(), true, true, LOG);
+  return Status::ok();
 }
 
 bool backup_is_running() {
@@ -151,6 +176,22 @@ uint64_t bytes_to_open() {
 }
 
 }  // namespace
+
+uint64_t note_closing() {
+  uint64_t closing = 0;
+  while (closing == 0) {
+    if (!pg_strong_random(&closing, sizeof(closing))) break;
+  }
+  std::ofstream file(closing_note());
+  file << closing << std::endl;
+  if (closing == 0 || !file) {
+    ereport(LOG, (errcode_for_file_access(), errmsg("could not write \"%s\": %m", closing_note().c_str())));
+    return 0;
+  }
+  fsync_fname_ext(closing_note().c_str(), false, true, LOG);
+  fsync_fname_ext(closing_note().parent_path().c_str(), true, true, LOG);
+  return closing;
+}
 
 bool store_may_be_opened() {
   static time_t last = 0;
@@ -192,17 +233,22 @@ std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const 
              status.hint().empty() ? 0 : errhint("%s", status.hint().c_str())));
   }
   const index::Mark mark = (*engine)->found_mark();
-  if (!holds_all_before(mark, recovery.redo)) {
+  const bool whole = holds_all_before(mark, recovery.redo);
+  if (!whole) {
     ereport(LOG, (errmsg("the semantic index store is behind the log"),
-                  errdetail("It holds what was logged before %X/%X; replay begins at %X/%X.", high(mark.position),
-                            low(mark.position), high(recovery.redo), low(recovery.redo)),
+                  is_old_copy(mark)
+                      ? errdetail("It is another one than this server has closed last.")
+                      : errdetail("It holds what was logged before %X/%X; replay begins at %X/%X.", high(mark.position),
+                                  low(mark.position), high(recovery.redo), low(recovery.redo)),
                   errhint("Its indexes are repaired when they are used, or by semantic_index_repair(). A standby does "
                           "without them until it is promoted.")));
-    const Status status = aside([&] { return (*engine)->declare_behind(); });
-    if (!status.is_ok()) {
-      ereport(FATAL, (errcode(ERRCODE_IO_ERROR),
-                      errmsg("could not mark the semantic index store as behind: %s", status.message().c_str())));
-    }
+  }
+  Status status = whole ? Status::ok() : aside([&] { return (*engine)->declare_behind(); });
+  if (status.is_ok()) status = forget_closing(engine->get(), recovery.redo, aside);
+  if (!status.is_ok()) {
+    ereport(FATAL,
+            (errcode(ERRCODE_IO_ERROR), errmsg("could not mark the semantic index store: %s", status.message().c_str()),
+             status.detail().empty() ? 0 : errdetail("%s", status.detail().c_str())));
   }
   return std::move(*engine);
 }

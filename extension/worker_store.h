@@ -3,6 +3,8 @@
 //   pg_semantic/pgsql_tmp.index      the store; base backups and pg_rewind leave out what begins with pgsql_tmp,
 //                                    as they must, since files copied while RocksDB writes do not fit each other
 //   pg_semantic/copy.<redo>          a consistent copy (hard links) for them, made by each checkpoint
+//   pg_stat/pg_semantic.closed       which close in order was the last, as the store says itself: an older copy of the
+//                                    store, put back by hand, says otherwise
 //   pg_semantic/pgsql_tmp.backup     where the backup began that the store was taken from
 //
 // A server that starts from a backup takes the newest copy in it; replay brings that up to date.  So does one
@@ -24,6 +26,9 @@ namespace pg_semantic {
 // declared behind.  FATAL when none can be opened.
 std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const ReplayState& recovery, bool compacts,
                                           Aside& aside);
+
+// A new index::Mark::closing, kept for the next open_store().  0: it could not be written, which is logged.
+uint64_t note_closing();
 
 // Whether a store that could not be written can be: tries, once a second at most.
 bool store_may_be_opened();

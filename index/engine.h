@@ -78,6 +78,7 @@ struct Mark {
   LogPosition position = 0;    // every change up to here is on the disk
   LogPosition checkpoint = 0;  // so is every change before this checkpoint's redo position, which may lie farther
   bool complete = false;       // nothing was applied since: the engine was closed in order, or a recovery ended
+  uint64_t closing = 0;        // which close in order; 0: none.  For who keeps it elsewhere, too, to tell old copies
 
   bool operator==(const Mark&) const = default;
 };

@@ -21,6 +21,7 @@ std::string encode_mark(const Mark& mark) {
   append(value, mark.position);
   append(value, mark.checkpoint);
   append(value, static_cast<uint8_t>(mark.complete ? 1 : 0));
+  append(value, mark.closing);
   return value;
 }
 
@@ -29,9 +30,9 @@ Result<Mark> decode_mark(std::string_view value) {
   Mark mark;
   uint8_t complete = 0;
   if (!reader.read(&mark.position) || !reader.read(&mark.checkpoint) || !reader.read(&complete) ||
-      reader.remaining() != 0)
+      !reader.read(&mark.closing) || reader.remaining() != 0)
     return corrupt("The mark has " + std::to_string(value.size()) + " bytes.");
-  if (complete > 1) return corrupt("The mark has a value out of range.");
+  if (complete > 1 || (complete == 0 && mark.closing != 0)) return corrupt("The mark has a value out of range.");
   mark.complete = complete == 1;
   return mark;
 }

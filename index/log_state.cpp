@@ -58,6 +58,7 @@ Result<LogState::Change> LogState::begin_change(const Storage& storage, LogPosit
   if (mark_.complete) {
     Mark next = mark_;
     next.complete = false;
+    next.closing = 0;
     rocksdb::WriteBatch batch;
     PG_SEMANTIC_RETURN_IF_ERROR(from_rocksdb(batch.Put(storage.family(Family::kDefault), kMarkKey, encode_mark(next))));
     PG_SEMANTIC_RETURN_IF_ERROR(storage.write(&batch));

@@ -100,9 +100,9 @@ TEST_F(IndexLog, MarksAreFoundAgainAndChangesEndCompleteness) {
   EXPECT_EQ(engine_->found_mark(), (Mark{0, 0, false}));
   EXPECT_EQ(engine_->found_position(), 10u);
 
-  ASSERT_OK(engine_->set_mark({10, 25, true}, true));
+  ASSERT_OK(engine_->set_mark({10, 25, true, 99}, true));
   reopen();
-  EXPECT_EQ(engine_->found_mark(), (Mark{10, 25, true}));
+  EXPECT_EQ(engine_->found_mark(), (Mark{10, 25, true, 99}));
   EXPECT_EQ(engine_->found_position(), 10u);
 
   ASSERT_OK(apply(insert_of(kFirst, {1}, 1), 0));  // not logged, a change all the same
@@ -396,7 +396,7 @@ TEST_F(IndexLog, ABuildCatchesUpAfterARestart) {
 }
 
 TEST(IndexLogRecords, AreReadBack) {
-  const Mark mark = {1ull << 40, 7, true};
+  const Mark mark = {1ull << 40, 7, true, 1ull << 63};
   ASSERT_TRUE(decode_mark(encode_mark(mark)).is_ok());
   EXPECT_EQ(*decode_mark(encode_mark(mark)), mark);
   const RowId rows[] = {5, 1ull << 40};
@@ -419,8 +419,10 @@ TEST(IndexLogRecords, RefuseOtherSizesAndValues) {
     EXPECT_EQ(decode_mark(value).is_ok(), size == mark.size()) << size;
   }
   std::string wrong = mark;
-  wrong.back() = 2;
+  wrong[16] = 2;
   EXPECT_FALSE(decode_mark(wrong).is_ok());
+  EXPECT_TRUE(decode_mark(encode_mark({1, 2, true, 3})).is_ok());
+  EXPECT_FALSE(decode_mark(encode_mark({1, 2, false, 3})).is_ok());
   for (size_t size = 0; size < 40; ++size) {
     const std::string value(size, '\2');
     EXPECT_EQ(decode_logged(key, value).is_ok(), size > 0 && (size - 1) % 8 == 0) << size;
