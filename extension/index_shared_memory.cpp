@@ -4,6 +4,7 @@
 extern "C" {
 #include "catalog/pg_control.h"
 #include "common/controldata_utils.h"
+#include "postmaster/interrupt.h"
 }
 
 #include <algorithm>
@@ -74,11 +75,26 @@ void start_shared_memory() {
   LWLockRelease(AddinShmemInitLock);
 }
 
+// One that ends is followed at once, one that ends again and again once a second.
+void wait_for_its_turn() {
+  IndexSharedMemory* shared = shared_memory;
+  constexpr long kBetweenStartsMilliseconds = 1000;
+  const TimestampTz next = shared->worker_started + kBetweenStartsMilliseconds * INT64CONST(1000);
+  for (TimestampTz now; (now = GetCurrentTimestamp()) < next;) {
+    const long left = TimestampDifferenceMilliseconds(now, next);
+    if (ShutdownRequestPending || left > kBetweenStartsMilliseconds) break;  // the clock was put back
+    WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left + 1, PG_WAIT_EXTENSION);
+    ResetLatch(MyLatch);
+  }
+  if (ShutdownRequestPending) proc_exit(1);
+  shared->worker_started = GetCurrentTimestamp();
+}
+
 void register_worker() {
   BackgroundWorker worker = {};
   worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
   worker.bgw_start_time = BgWorkerStart_PostmasterStart;
-  worker.bgw_restart_time = 0;  // it waits itself, if it has to (worker_main.cpp)
+  worker.bgw_restart_time = 0;  // wait_for_its_turn()
   std::snprintf(worker.bgw_name, BGW_MAXLEN, "pg_semantic index worker");
   std::snprintf(worker.bgw_type, BGW_MAXLEN, "pg_semantic index worker");
   std::snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name), "pg_semantic");
@@ -134,6 +150,11 @@ PGDLLEXPORT void pg_semantic_worker_launch(Datum argument);
 // Runs in the worker's process: prepares the environment of the compute
 // libraries, then loads the library that links them.
 void pg_semantic_worker_launch(Datum argument) {
+  pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+  pqsignal(SIGHUP, SignalHandlerForConfigReload);
+  BackgroundWorkerUnblockSignals();
+  pg_semantic::wait_for_its_turn();  // whatever fails after this
+
   const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
   const std::string threads = std::to_string(std::min(cores, 8u));
   setenv("OPENBLAS_NUM_THREADS", threads.c_str(), 1);

@@ -88,11 +88,11 @@ bool LogKeeper::mark(const index::Mark& mark, bool sync) {
   return true;
 }
 
-bool LogKeeper::mark_now(bool checkpoint, uint64_t closing) {
+bool LogKeeper::mark_now(bool checkpoint, bool complete, uint64_t closing) {
   const uint64_t redo = GetRedoRecPtr();
   const uint64_t position = log_position();
   if (holds_checkpoints_) wait_for_appliers();
-  return mark({position, redo, closing != 0, closing}, checkpoint || closing != 0);
+  return mark({position, redo, complete, closing}, checkpoint || complete);
 }
 
 void LogKeeper::log_checkpoint(bool complete) {
@@ -145,7 +145,7 @@ void LogKeeper::keep_up() {
   const uint64_t position = log_position();
   if (recovering && position <= engine_->found_mark().position) return;
   if (!checkpoint && position == position_ && changes_->load() == synced_changes_) return;
-  const bool marked = mark_now(checkpoint, 0);
+  const bool marked = mark_now(checkpoint, false);
   if (!checkpoint) return;
   redo_ = redo;
   // A checkpoint does not wait for a full disk: should a crash follow, the store is behind.
@@ -162,7 +162,8 @@ void LogKeeper::let_checkpoints_go() {
 
 void LogKeeper::finish() {
   if (shared_->replay_failed.load() != 0) return;
-  if (mark_now(true, note_closing()) && holds_checkpoints_ && has_generations()) log_checkpoint(true);
+  // Without the note there is none that an older copy could be taken for.
+  if (mark_now(true, true, note_closing()) && holds_checkpoints_ && has_generations()) log_checkpoint(true);
 }
 
 }  // namespace pg_semantic

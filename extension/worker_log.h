@@ -46,8 +46,7 @@ class LogKeeper {
   void keep_up();
   // False: it could not be written.
   bool mark(const index::Mark& mark, bool sync);
-  // `closing`: see index::Mark; 0: there will be more changes.
-  bool mark_now(bool checkpoint, uint64_t closing);
+  bool mark_now(bool checkpoint, bool complete, uint64_t closing = 0);  // see index::Mark
   void log_checkpoint(bool complete);
   void keep_replayed_checkpoint();
   bool has_generations();

@@ -49,7 +49,6 @@ constexpr uint32_t kRequestThreads = 6;
 constexpr int kSleepMilliseconds = 1000;
 constexpr size_t kKeptBytes = 2 << 20;
 constexpr long kStartMilliseconds = 10;
-constexpr long kBetweenStartsMilliseconds = 1000;
 constexpr unsigned kEndSeconds = 5;
 constexpr uint32_t kFirstPauseSeconds = 10;
 constexpr uint32_t kLongestPauseSeconds = 600;
@@ -141,6 +140,7 @@ class Worker {
     });
     threads_.clear();
     keeper_.finish();
+    aside_.end_if_broken();  // a store that the last mark has broken may not be closed
     std::unique_ptr<index::Engine> engine = std::move(engine_);
     aside_([&engine] { engine.reset(); });
   }
@@ -340,19 +340,6 @@ void give_freed_memory_back() {
   proc_exit(1);
 }
 
-// One that ends is followed at once, one that ends again and again once a second.
-void wait_for_its_turn(IndexSharedMemory* shared) {
-  const TimestampTz next = shared->worker_started + kBetweenStartsMilliseconds * INT64CONST(1000);
-  for (TimestampTz now; (now = GetCurrentTimestamp()) < next;) {
-    const long left = TimestampDifferenceMilliseconds(now, next);
-    if (ShutdownRequestPending || left > kBetweenStartsMilliseconds) break;  // the clock was put back
-    WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left + 1, PG_WAIT_EXTENSION);
-    ResetLatch(MyLatch);
-  }
-  if (ShutdownRequestPending) proc_exit(1);
-  shared->worker_started = GetCurrentTimestamp();
-}
-
 // Until the startup process has said from where it replays the log, or does not replay it.
 void wait_for_recovery_to_begin(IndexSharedMemory* shared) {
   while (shared->recovery_begun.load() == 0 && RecoveryInProgress()) {
@@ -390,13 +377,8 @@ void get_ready(IndexSharedMemory* shared, index::Engine* engine) {
 extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexSharedMemory* shared,
                                         const pg_semantic::WorkerSettings* settings) {
   using namespace pg_semantic;
-  pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-  pqsignal(SIGHUP, SignalHandlerForConfigReload);
-  BackgroundWorkerUnblockSignals();
-
   give_freed_memory_back();
   index::outlive_threads(kEndSeconds);
-  wait_for_its_turn(shared);
   wait_for_recovery_to_begin(shared);
   const ReplayState recovery = shared->recovery;
   aside = new Aside([shared] {

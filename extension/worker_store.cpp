@@ -179,13 +179,12 @@ uint64_t bytes_to_open() {
 
 uint64_t note_closing() {
   uint64_t closing = 0;
-  while (closing == 0) {
-    if (!pg_strong_random(&closing, sizeof(closing))) break;
-  }
+  if (!pg_strong_random(&closing, sizeof(closing)) || closing == 0) return 0;
   std::ofstream file(closing_note());
   file << closing << std::endl;
-  if (closing == 0 || !file) {
+  if (!file) {
     ereport(LOG, (errcode_for_file_access(), errmsg("could not write \"%s\": %m", closing_note().c_str())));
+    unlink(closing_note().c_str());
     return 0;
   }
   fsync_fname_ext(closing_note().c_str(), false, true, LOG);

@@ -1,6 +1,6 @@
-// The engine behind engine.h: the generations of a directory, and two threads for
+// The engine behind engine.h: the generations of a directory, and three threads for
 // work that no statement should wait for: one keeps lists at their size, in short
-// steps, and one does what takes long.
+// steps, one trains lists anew, and one does what else takes long.
 //
 // Lock order: marking_, LogState's, generations_mutex_, then Generation::build, then
 // Generation::writer, then Storage::spools_mutex().  generations_mutex_ is never held while another is waited
@@ -109,8 +109,10 @@ class EngineImpl final : public Engine {
   std::mutex marking_;  // held while a mark is set; taken before all others
   mutable std::shared_mutex generations_mutex_;
   std::unordered_map<GenerationId, std::shared_ptr<Generation>> generations_;
-  // Destroyed first, because their work uses the members above; the work of `lists_` schedules some for `long_`.
+  // Destroyed first, because their work uses the members above; the work of the later ones schedules some for
+  // the earlier.
   mutable Maintenance long_;
+  mutable Maintenance training_;
   mutable Maintenance lists_;
 };
 

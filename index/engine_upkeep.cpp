@@ -76,7 +76,7 @@ void EngineImpl::schedule_retraining(const std::shared_ptr<Generation>& generati
   const std::shared_ptr<const ListTable> table = generation->table();
   if (!table || !needs_retraining(*table, tuning_, settled)) return;
   const std::string name = (settled ? "retrain settled " : "retrain ") + std::to_string(generation->id());
-  long_.schedule(name, {}, [this, generation, settled](const Interrupted& interrupted) -> Status {
+  training_.schedule(name, {}, [this, generation, settled](const Interrupted& interrupted) -> Status {
     const Interrupted stop = [&] { return interrupted() || generation->dropped.load(); };
     const OpenMpThreads threads(1);
     DiskReadScope reads;
@@ -141,6 +141,7 @@ Status EngineImpl::start_compacting() {
 
 void EngineImpl::wait_for_maintenance() {
   lists_.wait_idle();
+  training_.wait_idle();
   long_.wait_idle();
 }
 

@@ -49,7 +49,7 @@ Status ListEditor::split(const SplitPlan& plan) {
   return Status::ok();
 }
 
-Status ListEditor::merge_away(ListId list) {
+Status ListEditor::merge_away(ListId list, const std::unordered_map<RowId, ListId>& targets) {
   Result<WorkingList*> opened = open(list);
   if (!opened) return opened.status();
   Result<Entries> entries = live_entries(list, *opened);
@@ -58,34 +58,15 @@ Status ListEditor::merge_away(ListId list) {
   std::vector<float> vector(draft_.layout.dimensions());
   for (size_t i = 0; i < entries->rows.size(); ++i) {
     const std::byte* stored = entries->vectors.data() + i * draft_.layout.vector_size();
+    const auto target = targets.find(entries->rows[i]);
+    if (target != targets.end() && draft_.find(target->second) != nullptr) {
+      PG_SEMANTIC_RETURN_IF_ERROR(append(target->second, entries->rows[i], stored));
+      continue;
+    }
     draft_.layout.decode_vector(stored, vector.data());
     const auto nearest = nearest_lists(draft_, vector.data(), 1, Order::kDistance);
     if (nearest.empty()) return {StatusCode::kInternal, "the last list of a semantic index cannot be merged"};
     PG_SEMANTIC_RETURN_IF_ERROR(append(draft_.lists[nearest.front().position].id, entries->rows[i], stored));
-  }
-  return Status::ok();
-}
-
-Status ListEditor::move_to_nearest(ListId list, const NearestCentroids& nearest, std::span<const ListId> lists) {
-  Result<WorkingList*> opened = open(list);
-  if (!opened) return opened.status();
-  Result<Entries> entries = live_entries(list, *opened);
-  if (!entries) return entries.status();
-  drop(list, *opened);
-  const CodecLayout& layout = draft_.layout;
-  std::vector<float> vectors(entries->size() * layout.dimensions());
-  for (size_t i = 0; i < entries->size(); ++i)
-    layout.decode_vector(entries->vectors.data() + i * layout.vector_size(), vectors.data() + i * layout.dimensions());
-  std::vector<uint32_t> found(entries->size());
-  nearest.assign(vectors.data(), entries->size(), found.data());
-  for (size_t i = 0; i < entries->size(); ++i) {
-    ListId target = lists[found[i]];
-    if (draft_.find(target) == nullptr) {  // split or merged since
-      const auto near = nearest_lists(draft_, vectors.data() + i * layout.dimensions(), 1, Order::kDistance);
-      if (near.empty()) return {StatusCode::kInternal, "the last list of a semantic index cannot be moved"};
-      target = draft_.lists[near.front().position].id;
-    }
-    PG_SEMANTIC_RETURN_IF_ERROR(append(target, entries->rows[i], entries->vectors.data() + i * layout.vector_size()));
   }
   return Status::ok();
 }

@@ -14,7 +14,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "index/clustering.h"
 #include "index/list_split.h"
 #include "index/list_table.h"
 #include "index/tuning.h"
@@ -44,9 +43,8 @@ class ListEditor {
 
   // What the background does.  Lists and rows that a plan names may be gone or have moved since it was made.
   Status split(const SplitPlan& plan);
-  Status merge_away(ListId list);  // into the nearest; an empty one just goes
-  // As merge_away(), but each entry to `lists` of its nearest centroid, if that list is still there.
-  Status move_to_nearest(ListId list, const NearestCentroids& nearest, std::span<const ListId> lists);
+  // Its entries go to these lists, others than it, if they are there, or to the nearest.
+  Status merge_away(ListId list, const std::unordered_map<RowId, ListId>& targets = {});
   Status rewrite(ListId list);  // without dead entries, into as few blocks as they take
 
   // Adds everything to the batch, the records of appended rows too.

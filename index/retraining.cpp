@@ -2,6 +2,9 @@
 #include "index/retraining.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <set>
+#include <unordered_map>
 
 #include "index/clustering.h"
 #include "index/engine_impl.h"
@@ -16,7 +19,9 @@ constexpr int kIterations = 3;
 constexpr uint64_t kDistances = 1'000'000'000;  // of vectors and centroids, that an iteration computes
 constexpr uint64_t kLeastPerList = 32;          // vectors of an iteration, however many lists there are
 constexpr size_t kVectorsAtOnce = 256;
-constexpr uint32_t kEntriesAtOnce = 512;  // that a batch moves, about
+constexpr uint64_t kSpareBytes = 64 << 20;
+constexpr uint32_t kEntriesAtOnce = 256;  // that a batch moves, about
+constexpr size_t kListsAtOnce = 64;       // of which a batch takes them, however few they have
 
 // Sums up the vectors that are nearest to each centroid.
 class Means {
@@ -68,6 +73,13 @@ class Means {
   std::vector<float> vectors_;  // that wait to be summed up
 };
 
+// All is written once more, and compacted afterwards: that is not begun on a disk that it may fill.
+bool has_room(const Storage& storage, const ListTable& table) {
+  std::error_code error;
+  const auto space = std::filesystem::space(storage.directory(), error);
+  return error || space.available >= kSpareBytes + 3 * least_bytes(table);
+}
+
 class Retraining {
  public:
   Retraining(const Storage& storage, const Tuning& tuning, Generation* generation, const Interrupted& interrupted)
@@ -89,7 +101,15 @@ class Retraining {
   Status iterate(const ReadView& view);
   Status create_lists();
   Status move_lists();
-  Result<bool> move_some(const NearestCentroids& nearest);
+  // A list and where its entries go.
+  struct Move {
+    ListId list = 0;
+    std::unordered_map<RowId, ListId> targets;
+  };
+  Result<std::vector<Move>> plan_moves(const NearestCentroids& nearest);
+  Result<Move> plan_move(const ReadView& view, const ListRef& list, const NearestCentroids& nearest) const;
+  Status carry_out(const std::vector<Move>& moves);
+  void leave_alone(ListId list);
   Status finish();
 
   const Storage& storage_;
@@ -99,6 +119,7 @@ class Retraining {
   size_t dimensions_ = 0;
   std::vector<float> centroids_;
   std::vector<ListId> created_;  // list of each centroid
+  std::set<ListId> left_alone_;  // old ones that cannot be read
 };
 
 Result<std::shared_ptr<ListTable>> Retraining::draft() const {
@@ -133,7 +154,7 @@ Status Retraining::train() {
   Result<ReadView> view = read_view(storage_, generation_);
   if (!view) return view.status();
   const ListTable& table = *view->table;
-  if (table.catalog.options.building || table.lists.empty()) return Status::cancelled();
+  if (table.catalog.options.building || table.lists.empty() || !has_room(storage_, table)) return Status::cancelled();
   dimensions_ = table.layout.dimensions();
   for (const ListRef& list : table.lists)
     centroids_.insert(centroids_.end(), table.centroid(list), table.centroid(list) + dimensions_);
@@ -159,43 +180,78 @@ Status Retraining::create_lists() {
                                                : Status::ok();
 }
 
-// False: no list is left to be moved.
-Result<bool> Retraining::move_some(const NearestCentroids& nearest) {
+// It keeps what it has; check() tells of it.
+void Retraining::leave_alone(ListId list) {
+  left_alone_.insert(list);
+  const std::lock_guard lock(generation_.writer);
+  generation_.damaged.insert(list);
+}
+
+Result<Retraining::Move> Retraining::plan_move(const ReadView& view, const ListRef& list,
+                                               const NearestCentroids& nearest) const {
+  ListReader reader(storage_, view);
+  const CodecLayout& layout = view.table->layout;
+  std::vector<RowId> rows;
+  std::vector<float> vectors;
+  PG_SEMANTIC_RETURN_IF_ERROR(reader.for_each(list, [&](RowId row, const std::byte* stored) {
+    rows.push_back(row);
+    vectors.resize(rows.size() * dimensions_);
+    layout.decode_vector(stored, vectors.data() + (rows.size() - 1) * dimensions_);
+    return Status::ok();
+  }));
+  std::vector<uint32_t> found(rows.size());
+  nearest.assign(vectors.data(), rows.size(), found.data());
+  Move move;
+  move.list = list.id;
+  for (size_t i = 0; i < rows.size(); ++i) move.targets[rows[i]] = created_[found[i]];
+  return move;
+}
+
+// From a snapshot, because it takes most of the time.  None: no list is left to be moved.
+Result<std::vector<Retraining::Move>> Retraining::plan_moves(const NearestCentroids& nearest) {
+  Result<ReadView> view = read_view(storage_, generation_);
+  if (!view) return view.status();
+  const uint32_t bound = list_bound_for(tuning_, view->table->layout.vector_size());
+  std::vector<Move> moves;
+  uint32_t entries = 0;
+  for (const ListRef& list : view->table->lists) {
+    if (list.id >= created_.front() || entries >= kEntriesAtOnce || moves.size() == kListsAtOnce) break;
+    // What cannot be told apart may be any number.
+    if (list.live() > bound || left_alone_.contains(list.id)) continue;
+    Result<Move> move = plan_move(*view, list, nearest);
+    if (move.status().code() == StatusCode::kCorrupt) {
+      leave_alone(list.id);
+      continue;
+    }
+    if (!move) return move.status();
+    moves.push_back(std::move(*move));
+    entries += list.entries;
+  }
+  return moves;
+}
+
+Status Retraining::carry_out(const std::vector<Move>& moves) {
   const std::lock_guard lock(generation_.writer);
   Result<std::shared_ptr<ListTable>> next = draft();
   if (!next) return next.status();
-  const uint32_t bound = list_bound_for(tuning_, (*next)->layout.vector_size());
-  std::vector<ListId> lists;
-  uint32_t entries = 0;
-  for (const ListRef& list : (*next)->lists) {
-    if (list.id >= created_.front() || entries >= kEntriesAtOnce) break;
-    // What cannot be told apart may be any number.
-    if (list.live() > bound || generation_.damaged.contains(list.id)) continue;
-    lists.push_back(list.id);
-    entries += list.entries;
-  }
-  if (lists.empty()) return false;
   ListEditor editor(storage_, generation_.id(), next->get(), tuning_, &generation_.unsplittable);
   rocksdb::WriteBatch batch;
-  for (const ListId list : lists) {
-    const Status moved = editor.move_to_nearest(list, nearest, created_);
-    if (moved.code() == StatusCode::kCorrupt) {
-      generation_.damaged.insert(list);
-      return true;
-    }
-    if (!moved.is_ok()) return moved;
+  for (const Move& move : moves) {
+    if ((*next)->find(move.list) == nullptr) continue;  // split since
+    PG_SEMANTIC_RETURN_IF_ERROR(editor.merge_away(move.list, move.targets));
   }
-  PG_SEMANTIC_RETURN_IF_ERROR(commit_lists(storage_, &generation_, *next, &editor, &batch));
-  return true;
+  PG_SEMANTIC_RETURN_IF_ERROR(editor.bound_lists());
+  return commit_lists(storage_, &generation_, *next, &editor, &batch);
 }
 
 Status Retraining::move_lists() {
   const NearestCentroids nearest(centroids_, dimensions_);
   for (;;) {
     if (interrupted()) return Status::cancelled();
-    Result<bool> more = move_some(nearest);
-    if (!more) return more.status();
-    if (!*more) return Status::ok();
+    Result<std::vector<Move>> moves = plan_moves(nearest);
+    if (!moves) return moves.status();
+    if (moves->empty()) return Status::ok();
+    PG_SEMANTIC_RETURN_IF_ERROR(carry_out(*moves));
     let_writers_go_first(generation_);
   }
 }

@@ -14,6 +14,7 @@ namespace {
 
 constexpr uint32_t kDeadShare = 4;        // a list of which so much is dead is written anew
 constexpr uint32_t kEntriesAtOnce = 256;  // that a step writes anew, about; and merges, a quarter of it
+constexpr size_t kListsAtOnce = 256;      // that a step merges away, however empty they are
 constexpr uint64_t kTidyingPerRow = 8;    // entries
 
 enum class Chore { kNothing, kSplit, kMerge, kRewrite, kTidy };
@@ -92,7 +93,7 @@ class Chooser {
     uint32_t entries = 0;
     for (const ListRef* list : found) {
       entries += list->live();
-      if (!lists.empty() && entries > kEntriesAtOnce / 4) break;
+      if (!lists.empty() && (entries > kEntriesAtOnce / 4 || lists.size() == kListsAtOnce)) break;
       lists.push_back(list->id);
     }
     return lists;
