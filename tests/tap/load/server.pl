@@ -122,7 +122,7 @@ sub canceller {
 my $directory = PostgreSQL::Test::Utils::tempdir;
 my $main_process = $$;
 # A server that restarts, what the canceller does, what either leaves undone, and REINDEX, which locks a table before its index.
-my $expected = join '|', 'statement timeout', 'user request', 'administrator command', 'server closed the connection', 'connection to server',
+my $expected = join '|', 'statement timeout', 'conflict with recovery', 'user request', 'administrator command', 'server closed the connection', 'connection to server',
   'shutting down', 'starting up', 'not yet accepting connections', 'connection to client lost', 'transaction is aborted', 'already exists',
   'does not exist', 'deadlock detected';
 my $clients = 0;
