@@ -76,8 +76,8 @@ void finish_index_build(index::GenerationId generation);
 StatisticsReply index_statistics(Relation index, index::GenerationId generation);
 // False: the worker's store has no such generation (its directory was lost).
 bool find_index_statistics(index::GenerationId generation, StatisticsReply* statistics);
-// For the planner, which must neither fail nor wait: whether a scan would find that it has to repair the generation
-// first.  False as well where no worker answers within a second of the statement's beginning.
+// For the planner, which must not fail: whether a scan would find that it has to repair the generation first.  False as
+// well where no worker is ready within a second of the statement's beginning; one that is is waited for, as by a scan.
 bool needs_repair_by_now(index::GenerationId generation);
 // The generation holds what its table holds.
 void declare_index_repaired(index::GenerationId generation);

@@ -18,7 +18,8 @@ namespace pg_semantic::index {
 // Whether the index has grown so much since its lists were trained: fourfold, or twofold when no changes come.
 bool needs_retraining(const ListTable& table, const Tuning& tuning, bool settled);
 
-// Memory: four copies of the centroids.  Takes Generation::writer for a batch at a time.
+// Memory: about five times the centroids.  Takes Generation::writer for a batch at a time.  On the disk the index takes
+// twice its size, or more, until it is compacted; kCancelled when there is no room for that.
 Status retrain_lists(const Storage& storage, const Tuning& tuning, Generation* generation,
                      const Interrupted& interrupted);
 
