@@ -14,7 +14,7 @@ extern "C" {
 #include <string>
 #include <thread>
 
-#include "extension/blocked_signals.h"
+#include "encoder/blocked_signals.h"
 #include "extension/index_init.h"
 #include "extension/index_log.h"
 #include "extension/index_options.h"
@@ -170,7 +170,7 @@ void pg_semantic_worker_launch(Datum argument) {
   WorkerMain main = nullptr;
   // OpenBLAS and OpenMP start threads when they are loaded.
   {
-    const pg_semantic::BlockedSignals blocked;
+    const pg_semantic::encoder::BlockedSignals blocked;
     main = reinterpret_cast<WorkerMain>(
         load_external_function("pg_semantic_worker", "pg_semantic_worker_main", true, nullptr));
   }

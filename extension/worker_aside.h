@@ -11,7 +11,7 @@
 #include <thread>
 #include <type_traits>
 
-#include "extension/blocked_signals.h"
+#include "encoder/blocked_signals.h"
 #include "extension/futex.h"
 
 namespace pg_semantic {
@@ -20,7 +20,7 @@ class Aside {
  public:
   // `end_if_broken` does not return when calls may never.  The thread has all signals blocked.
   explicit Aside(std::function<void()> end_if_broken) : end_if_broken_(std::move(end_if_broken)) {
-    const BlockedSignals blocked;
+    const encoder::BlockedSignals blocked;
     thread_ = std::thread([this] { run(); });
   }
   ~Aside() {

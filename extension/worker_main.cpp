@@ -28,7 +28,7 @@ extern "C" {
 #include <thread>
 #include <vector>
 
-#include "extension/blocked_signals.h"
+#include "encoder/blocked_signals.h"
 #include "extension/log_records.h"
 #include "extension/worker_aside.h"
 #include "extension/worker_log.h"
@@ -396,7 +396,7 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   worker->fail_orphaned_requests();  // before there are new ones
   get_ready(shared, worker->engine());
   {
-    const BlockedSignals blocked;
+    const encoder::BlockedSignals blocked;
     worker->start_threads();
   }
 

@@ -15,11 +15,13 @@ our @EXPORT = qw(new_server model_path children_of worker_pid backend_pids threa
   kill_server crash_server random_sentence);
 
 # A running server with the extension in database postgres.
-# preload => 0: without shared_preload_libraries; conf => lines for postgresql.conf.
+# preload => 0: without shared_preload_libraries; conf => lines for postgresql.conf; primary => 1: standbys may be made of
+# it, and pages have checksums.
 sub new_server {
     my ($name, %options) = @_;
     my $node = PostgreSQL::Test::Cluster->new($name);
-    $node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
+    my $primary = $options{primary} // 0;
+    $node->init(allows_streaming => $primary, extra => [ '--encoding=UTF8', '--locale=C.UTF-8', ('--data-checksums') x $primary ]);
     $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_semantic'")
       unless exists $options{preload} && !$options{preload};
     # log_statement = all (PostgreSQL::Test::Cluster's choice) would log every vector.

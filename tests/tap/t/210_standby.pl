@@ -14,21 +14,13 @@ srand $seed;
 diag("seed: PG_SEMANTIC_SEED=$seed");
 my $questions = $ENV{PG_SEMANTIC_QUESTIONS} // 1000;
 
-my $primary = PostgreSQL::Test::Cluster->new('primary');
-$primary->init(allows_streaming => 1, extra => [ '--encoding=UTF8', '--locale=C.UTF-8', '--data-checksums' ]);
-$primary->append_conf('postgresql.conf', q{
-shared_preload_libraries = 'pg_semantic'
-log_statement = none
-max_connections = 30
-max_prepared_transactions = 8
+my $primary = new_server('primary', primary => 1, conf => q{
 autovacuum_naptime = 1s
 checkpoint_timeout = 30s
 max_standby_streaming_delay = -1
 wal_keep_size = 1GB
 restart_after_crash = on
 });
-$primary->start;
-$primary->safe_psql('postgres', 'CREATE EXTENSION pg_semantic');
 $primary->safe_psql('postgres', q{
     CREATE TABLE documents (id int PRIMARY KEY, body text) WITH (autovacuum_vacuum_threshold = 20);
     CREATE TABLE points (id int PRIMARY KEY, embedding real[]) WITH (autovacuum_vacuum_threshold = 20);

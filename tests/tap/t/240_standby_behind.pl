@@ -9,18 +9,11 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use PgSemantic::TestServer;
 
-my $primary = PostgreSQL::Test::Cluster->new('primary');
-$primary->init(allows_streaming => 1, extra => [ '--encoding=UTF8', '--locale=C.UTF-8', '--data-checksums' ]);
-$primary->append_conf('postgresql.conf', q{
-shared_preload_libraries = 'pg_semantic'
-log_statement = none
-max_connections = 30
+my $primary = new_server('primary', primary => 1, conf => q{
 wal_keep_size = 512MB
 autovacuum = off
 });
-$primary->start;
 $primary->safe_psql('postgres', q{
-    CREATE EXTENSION pg_semantic;
     CREATE TABLE points (id int PRIMARY KEY, embedding real[]);
     INSERT INTO points SELECT i, array[i, i % 7, 1]::real[] FROM generate_series(1, 2000) AS i;
     CREATE INDEX points_embedding ON points USING semantic (embedding real_l2_ops);
