@@ -15,17 +15,7 @@ namespace pg_semantic::index::testing {
 namespace {
 
 constexpr size_t kDimensions = 16, kClusters = 40;
-constexpr uint32_t kLimit = 64;
-
-Tuning small_lists() {
-  Tuning tuning;
-  tuning.list_limit = kLimit;
-  tuning.list_floor = 6;
-  tuning.built_list_entries = 32;
-  tuning.exact_vectors = 500;
-  tuning.calibration_samples = 512;
-  return tuning;
-}
+const uint32_t kLimit = small_lists().list_limit;
 
 std::vector<Vector> some_vectors(uint64_t seed, size_t count) {
   return clustered_vectors(seed, count, kDimensions, kClusters);

@@ -16,16 +16,6 @@ namespace {
 
 constexpr size_t kDimensions = 16, kClusters = 40;
 
-Tuning small_lists() {
-  Tuning tuning;
-  tuning.list_limit = 64;
-  tuning.list_floor = 6;
-  tuning.built_list_entries = 32;
-  tuning.exact_vectors = 500;
-  tuning.calibration_samples = 512;
-  return tuning;
-}
-
 // Lists as those of this Tuning, but never trained anew.
 Tuning never_trained() {
   Tuning tuning = small_lists();

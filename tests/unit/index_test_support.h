@@ -169,6 +169,17 @@ inline std::vector<std::string> problems_of(const Engine& engine, GenerationId g
   return *problems;
 }
 
+// Splits, measurements and training with a few thousand vectors.
+inline Tuning small_lists() {
+  Tuning tuning;
+  tuning.list_limit = 64;
+  tuning.list_floor = 6;
+  tuning.built_list_entries = 32;
+  tuning.exact_vectors = 500;
+  tuning.calibration_samples = 512;
+  return tuning;
+}
+
 // Nobody has the directory open.
 inline std::unique_ptr<Storage> storage_of(const TemporaryDirectory& directory) {
   EngineOptions options;
