@@ -24,6 +24,11 @@ void require_index_worker();
 // Waits until the worker is there: ERROR 55000 after half a minute.
 void await_index_worker();
 
+// The same; tells one worker from the next.
+uint32_t await_numbered_worker();
+// Whether it is the one that is ready now.
+bool is_still_ready(uint32_t worker);
+
 // Applies a change (index::encode_…) that is logged at `position` (0: is not logged).  When this raises, the change may
 // be applied, now or later (see await_abandoned_changes()).  Changes are made by make_index_change() (index_log.h).
 void apply_index_change(std::span<const std::byte> change, XLogRecPtr position);

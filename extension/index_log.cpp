@@ -12,6 +12,7 @@ extern "C" {
 #include <cstring>
 
 #include "extension/index_client.h"
+#include "extension/index_requests.h"
 #include "extension/index_shared_memory.h"
 
 namespace pg_semantic {
@@ -208,7 +209,7 @@ Durability durability_of(Relation index) {
 }
 
 void make_index_change(LogRecord kind, std::span<const std::byte> change, Durability durability,
-                       std::span<const std::byte> opposite) {
+                       std::span<const std::byte> opposite, bool may_be_posted) {
   require_index_worker();
   if (durability != Durability::kLogged) {
     apply_index_change(change, 0);
@@ -219,10 +220,18 @@ void make_index_change(LogRecord kind, std::span<const std::byte> change, Durabi
   MyProc->delayChkptFlags |= DELAY_CHKPT_START;
   PG_TRY();
   {
-    const XLogRecPtr end = write_log_record(kind, change.data(), change.size());
-    taking_back = opposite;
-    if (kind == LogRecord::kDelete) XLogFlush(end);
-    apply_index_change(change, end);
+    // A worker that stops marks the store as holding what is logged by then.  So what that one did not apply is logged
+    // again for the next.
+    for (bool done = false; !done;) {
+      const uint32_t worker = await_numbered_worker();
+      const XLogRecPtr end = write_log_record(kind, change.data(), change.size());
+      taking_back = opposite;
+      if (kind == LogRecord::kDelete) XLogFlush(end);
+      done = may_be_posted && post_change(change, index::read_header(change)->generation, end, worker);
+      if (done) break;
+      apply_index_change(change, end);
+      done = is_still_ready(worker);
+    }
     taking_back = {};
   }
   PG_FINALLY();

@@ -36,8 +36,10 @@ Durability durability_of(Relation index);
 // the change may be in the log, but then its transaction or VACUUM fails, and what is applied of it is dead.  Here the
 // next VACUUM removes that.  Of what is applied elsewhere it may know nothing, so `opposite` is logged after a change
 // that failed: the deletion of inserted rows.
+// `may_be_posted`: it is a logged insertion that the worker has no reason to refuse.  Then nobody waits until it is
+// applied, where there is room: it is before whatever is asked of the worker after it.
 void make_index_change(LogRecord kind, std::span<const std::byte> change, Durability durability,
-                       std::span<const std::byte> opposite = {});
+                       std::span<const std::byte> opposite = {}, bool may_be_posted = false);
 
 // Logs that a build is done: whoever replays makes the lists from the rows it has collected.
 void log_finished_build(index::GenerationId generation);

@@ -13,6 +13,7 @@
 #include "extension/index_metapage.h"
 #include "extension/index_options.h"
 #include "extension/index_rows.h"
+#include "extension/index_shared_memory.h"
 #include "extension/index_transaction.h"
 #include "extension/models.h"
 #include "extension/owners_frame.h"
@@ -89,6 +90,7 @@ void make_generation_anew(Relation index, const IndexMetapage& metapage, Durabil
     const std::vector<std::byte> drop = index::encode_drop(metapage.generation);
     const std::vector<std::byte> create = index::encode_create(metapage.generation, options);
     call_server([&] {
+      ++index_shared_memory()->generations_made_anew;
       make_index_change(LogRecord::kDrop, drop, durability);
       make_index_change(LogRecord::kCreate, create, durability);
     });

@@ -221,6 +221,44 @@ void await_index_worker() {
            errhint("The server log says why it stopped; it is started again once a second.")));
 }
 
+uint32_t await_numbered_worker() {
+  await_index_worker();
+  return index_shared_memory()->workers.load();
+}
+
+bool is_still_ready(uint32_t worker) {
+  const IndexSharedMemory* shared = index_shared_memory();
+  // In this order: one that becomes ready has its number first.
+  return shared->worker_number.load() >= 0 && shared->workers.load() == worker;
+}
+
+bool post_change(std::span<const std::byte> change, index::GenerationId generation, XLogRecPtr position,
+                 uint32_t worker) {
+  IndexSharedMemory* shared = index_shared_memory();
+  PostedChanges& posted = shared->posted;
+  if (change.size() > kPostedBytes || posted.refused.load() != 0) return false;
+  for (PostedChange& place : posted.changes) {
+    PostedState expected = PostedState::kFree;
+    if (place.state.load(std::memory_order_relaxed) != expected ||
+        !place.state.compare_exchange_strong(expected, PostedState::kClaimed))
+      continue;
+    ++place.number;
+    place.trials = 0;
+    place.generation = generation;
+    place.position = position;
+    place.length = static_cast<uint32_t>(change.size());
+    memcpy(posted.data[&place - posted.changes], change.data(), change.size());
+    place.state = PostedState::kPosted;
+    shared->doorbell.ring();
+    // A worker applies what was posted before it stops: this was, if it has not begun to.
+    if (is_still_ready(worker)) return true;
+    expected = PostedState::kPosted;
+    place.state.compare_exchange_strong(expected, PostedState::kFree);
+    return false;
+  }
+  return false;
+}
+
 [[noreturn]] void refuse_reply() {
   ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid reply from the index worker")));
   pg_unreachable();

@@ -6,6 +6,7 @@
 #define PG_SEMANTIC_EXTENSION_INDEX_REQUESTS_H
 
 #include <cstring>
+#include <span>
 
 #include "extension/server.h"
 #include "extension/worker_protocol.h"
@@ -26,6 +27,12 @@ struct Reply {
 
 // A reply whose sizes do not fit what was asked: ERROR XX001.
 [[noreturn]] void refuse_reply();
+
+// Leaves an insertion, logged at `position` after `worker` was the number of the worker that was ready, with that
+// worker, for which nobody waits.  False: it is to be applied some other way; it may be applied this way, too.  Raises
+// nothing.
+bool post_change(std::span<const std::byte> change, index::GenerationId generation, XLogRecPtr position,
+                 uint32_t worker);
 
 // What the worker said when it refused, as an ERROR.
 [[noreturn]] void raise_reply_error(StatusCode code, const char* data, size_t length);

@@ -61,11 +61,12 @@ struct RowTarget {
   const char* fingerprint;  // of the model; "": no text comes
   uint32 dimensions;        // leading ones of an embedding that are kept
   Durability durability;
-  int threads = 0;  // that embed; 0: as many as any call may use
+  int threads = 0;             // that embed; 0: as many as any call may use
+  bool may_be_posted = false;  // see make_index_change()
 };
 
 // Embeds what is text, in batches, and applies the rows to the generation.
-// Raises errors (no exception leaves it); some rows may then be applied already.
+// Raises errors (no exception leaves it); some rows may then be applied or posted already.
 void send_rows(const RowTarget& target, std::span<const IndexRow> rows);
 
 // The rows of a table on their way into a generation, sent some thousand at a time.

@@ -53,6 +53,8 @@ void start_shared_memory() {
   if (!found) {
     // Value-initialisation in place would put the whole structure on the stack first; the pages are zero already.
     shared_memory->worker_number.store(-1);
+    shared_memory->workers.store(0);
+    shared_memory->generations_made_anew.store(0);
     ConditionVariableInit(&shared_memory->slot_freed);
     ConditionVariableInit(&shared_memory->worker_ready);
     SpinLockInit(&shared_memory->garbage_lock);
@@ -71,6 +73,8 @@ void start_shared_memory() {
     shared_memory->doorbell.rings.store(0);
     shared_memory->doorbell.sleepers.store(0);
     for (RequestSlot& slot : shared_memory->slots) slot.state.store(SlotState::kFree);
+    shared_memory->posted.refused.store(1);  // the worker knows when not
+    for (PostedChange& change : shared_memory->posted.changes) change.state.store(PostedState::kFree);
   }
   LWLockRelease(AddinShmemInitLock);
 }

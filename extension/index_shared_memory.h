@@ -14,8 +14,12 @@ namespace pg_semantic {
 
 struct IndexSharedMemory {
   std::atomic<int32_t> worker_number;  // index of the worker's PGPROC; -1: no worker is ready
+  std::atomic<uint32_t> workers;       // how many have become ready: tells one from the next
   ConditionVariable slot_freed;
   ConditionVariable worker_ready;
+
+  // How many generations were made anew under their numbers by repairs.
+  std::atomic<uint32_t> generations_made_anew;
 
   slock_t garbage_lock;
   uint32_t garbage_head;   // next to take; under garbage_lock
@@ -45,6 +49,7 @@ struct IndexSharedMemory {
 
   alignas(64) Doorbell doorbell;
   RequestSlot slots[kSlotCount];
+  PostedChanges posted;
 };
 
 // nullptr unless the library was preloaded.

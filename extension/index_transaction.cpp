@@ -8,6 +8,7 @@ extern "C" {
 
 #include <algorithm>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "extension/guard.h"
@@ -21,12 +22,14 @@ namespace pg_semantic {
 namespace {
 
 constexpr size_t kPendingBytes = 8 << 20;  // of one index; then its rows are sent
+constexpr size_t kKnownGenerations = 1024;
 
 // Rows of one generation, not sent yet.
 struct PendingGeneration {
   index::GenerationId generation = 0;
   Oid table = InvalidOid;
-  uint32 dimensions = 0;  // 0: the first row decides
+  uint32 dimensions = 0;     // 0: the first row decides
+  bool has_vectors = false;  // the generation, of so many dimensions
   std::string fingerprint;
   Durability durability = Durability::kLogged;
   std::vector<IndexRow> rows;
@@ -92,7 +95,11 @@ void send(PendingGeneration* pending) {
   if (pending->rows.empty()) return;
   if (pending->durability == Durability::kSynced) state.unsynced = true;
   // Where this fails the rows stay: an outer transaction that survives the error still owes them.
-  send_rows({pending->generation, pending->fingerprint.c_str(), pending->dimensions, pending->durability},
+  send_rows({.generation = pending->generation,
+             .fingerprint = pending->fingerprint.c_str(),
+             .dimensions = pending->dimensions,
+             .durability = pending->durability,
+             .may_be_posted = pending->has_vectors},
             pending->rows);
   pending->rows.clear();
   pending->bytes = 0;
@@ -219,9 +226,19 @@ void on_executor_start(QueryDesc* query, int flags) {
   }
 }
 
-// How wide the generation's vectors are; 0 when it has none yet.
+// How wide the generation's vectors are; 0 when it has none yet.  They stay so until it is made anew.
 uint32 dimensions_of(Relation index, const IndexMetapage& metapage) {
-  return metapage.dimensions != 0 ? metapage.dimensions : index_statistics(index, metapage.generation).dimensions;
+  static std::unordered_map<index::GenerationId, uint32> known;
+  static uint32 known_since = 0;
+  if (metapage.dimensions != 0) return metapage.dimensions;
+  require_index_worker();
+  const uint32 made_anew = index_shared_memory()->generations_made_anew.load();
+  if (made_anew != known_since || known.size() > kKnownGenerations) known.clear();
+  known_since = made_anew;
+  if (const auto found = known.find(metapage.generation); found != known.end()) return found->second;
+  const uint32 dimensions = index_statistics(index, metapage.generation).dimensions;
+  if (dimensions != 0) guarded([&] { known.emplace(metapage.generation, dimensions); });
+  return dimensions;
 }
 
 }  // namespace
@@ -270,6 +287,7 @@ void add_pending_row(Relation heap, Relation index, const IndexMetapage& metapag
       made.generation = metapage.generation;
       made.table = RelationGetRelid(heap);
       made.dimensions = dimensions;
+      made.has_vectors = dimensions != 0;
       made.fingerprint = metapage.fingerprint;
       made.durability = durability;
       state.pending.push_back(std::move(made));

@@ -11,6 +11,8 @@ extern "C" {
 namespace pg_semantic {
 namespace {
 
+constexpr int kLongestWaitMilliseconds = 1000;
+
 // Where the last record ends that has a place in the log by now.
 uint64_t end_of_records() {
   const uint64_t insert = GetXLogInsertRecPtr();
@@ -20,15 +22,20 @@ uint64_t end_of_records() {
 
 }  // namespace
 
-void LogKeeper::wait_for_appliers() {
+bool LogKeeper::wait_for_changes(uint64_t position) {
   int count = 0;
   VirtualTransactionId* appliers = GetVirtualXIDsDelayingChkpt(&count, DELAY_CHKPT_START);
-  while (count > 0 && HaveVirtualXIDsDelayingChkpt(appliers, count, DELAY_CHKPT_START) && !ShutdownRequestPending &&
-         PostmasterIsAlive()) {
-    aside_.end_if_broken();
+  while (count > 0 && HaveVirtualXIDsDelayingChkpt(appliers, count, DELAY_CHKPT_START) && may_wait()) {
     pg_usleep(1000);
   }
   pfree(appliers);
+  while (!posted_.is_settled(position) && !posted_.has_postponed() && may_wait()) pg_usleep(1000);
+  return may_wait() && posted_.is_settled(position);
+}
+
+bool LogKeeper::may_wait() const {
+  aside_.end_if_broken();
+  return !ShutdownRequestPending && PostmasterIsAlive();
 }
 
 // The log on the disk may end within a record, which is not replayed: a mark beyond the records that are would seem to
@@ -88,11 +95,11 @@ bool LogKeeper::mark(const index::Mark& mark, bool sync) {
   return true;
 }
 
-bool LogKeeper::mark_now(bool checkpoint, bool complete, uint64_t closing) {
+bool LogKeeper::mark_now(bool checkpoint) {
   const uint64_t redo = GetRedoRecPtr();
   const uint64_t position = log_position();
-  if (holds_checkpoints_) wait_for_appliers();
-  return mark({position, redo, complete, closing}, checkpoint || complete);
+  if (holds_checkpoints_ && !wait_for_changes(position)) return false;
+  return mark({.position = position, .checkpoint = redo}, checkpoint);
 }
 
 void LogKeeper::log_checkpoint(bool complete) {
@@ -145,7 +152,7 @@ void LogKeeper::keep_up() {
   const uint64_t position = log_position();
   if (recovering && position <= engine_->found_mark().position) return;
   if (!checkpoint && position == position_ && changes_->load() == synced_changes_) return;
-  const bool marked = mark_now(checkpoint, false);
+  const bool marked = mark_now(checkpoint);
   if (!checkpoint) return;
   redo_ = redo;
   // A checkpoint does not wait for a full disk: should a crash follow, the store is behind.
@@ -155,15 +162,22 @@ void LogKeeper::keep_up() {
 void LogKeeper::let_checkpoints_go() {
   // No lock is waited for: who has it may be dead.  Whoever has logged a change and waits for it to be applied ends,
   // too.
+  for (int waited = 0; !posted_.is_settled(UINT64_MAX) && waited < kLongestWaitMilliseconds; ++waited) pg_usleep(1000);
   // Not GetFlushRecPtr(): it may lie within a record.
-  if (shared_->replay_failed.load() == 0 && position_ != 0) mark({position_, GetRedoRecPtr(), false}, true);
+  if (shared_->replay_failed.load() == 0 && position_ != 0 && posted_.is_settled(UINT64_MAX))
+    mark({position_, GetRedoRecPtr(), false}, true);
   MyProc->delayChkptFlags = 0;
 }
 
 void LogKeeper::finish() {
-  if (shared_->replay_failed.load() != 0) return;
+  if (shared_->replay_failed.load() != 0 || !posted_.is_settled(UINT64_MAX)) return;
+  // Whoever has logged a change that is not applied logs it again when he finds another worker, or fails.
+  const uint64_t redo = GetRedoRecPtr();
+  const uint64_t position = log_position();
   // Without the note there is none that an older copy could be taken for.
-  if (mark_now(true, true, note_closing()) && holds_checkpoints_ && has_generations()) log_checkpoint(true);
+  const bool marked =
+      mark({.position = position, .checkpoint = redo, .complete = true, .closing = note_closing()}, true);
+  if (marked && holds_checkpoints_ && has_generations()) log_checkpoint(true);
 }
 
 }  // namespace pg_semantic

@@ -15,15 +15,16 @@
 
 #include "extension/index_shared_memory.h"
 #include "extension/worker_aside.h"
+#include "extension/worker_posted.h"
 
 namespace pg_semantic {
 
 class LogKeeper {
  public:
   // `changes` counts what the request threads have applied.
-  LogKeeper(IndexSharedMemory* shared, index::Engine* engine, Aside* aside, const std::atomic<uint64_t>* changes,
-            uint64_t redo)
-      : shared_(shared), engine_(engine), aside_(*aside), changes_(changes), redo_(redo) {}
+  LogKeeper(IndexSharedMemory* shared, index::Engine* engine, const PostedApplier* posted, Aside* aside,
+            const std::atomic<uint64_t>* changes, uint64_t redo)
+      : shared_(shared), engine_(engine), posted_(*posted), aside_(*aside), changes_(changes), redo_(redo) {}
 
   // To be called every kTickMilliseconds.
   void tick();
@@ -36,8 +37,10 @@ class LogKeeper {
   static constexpr long kTickMilliseconds = 100;
 
  private:
-  // Until whoever has written a change to the log by now has applied it.
-  void wait_for_appliers();
+  // Until whoever has written a change to the log by now has applied or posted it, and what was posted up to the
+  // position is applied.  False: it is not.
+  bool wait_for_changes(uint64_t position);
+  [[nodiscard]] bool may_wait() const;
   // Of the end of a record that is on the disk, with all before it; in recovery, that is replayed.
   uint64_t log_position();
   void hold_checkpoints();
@@ -46,7 +49,8 @@ class LogKeeper {
   void keep_up();
   // False: it could not be written.
   bool mark(const index::Mark& mark, bool sync);
-  bool mark_now(bool checkpoint, bool complete, uint64_t closing = 0);  // see index::Mark
+  // False as well: changes are not applied that it would cover.
+  bool mark_now(bool checkpoint);
   void log_checkpoint(bool complete);
   void keep_replayed_checkpoint();
   bool has_generations();
@@ -55,6 +59,7 @@ class LogKeeper {
 
   IndexSharedMemory* shared_;
   index::Engine* engine_;
+  const PostedApplier& posted_;
   Aside& aside_;
   const std::atomic<uint64_t>* changes_;
   uint64_t redo_;  // of the last checkpoint whose changes the store holds

@@ -32,6 +32,7 @@ extern "C" {
 #include "extension/log_records.h"
 #include "extension/worker_aside.h"
 #include "extension/worker_log.h"
+#include "extension/worker_posted.h"
 #include "extension/worker_requests.h"
 #include "extension/worker_store.h"
 #include "index/thread_failure.h"
@@ -108,7 +109,8 @@ class Worker {
       : shared_(shared),
         engine_(std::move(engine)),
         aside_(*aside),
-        keeper_(shared, engine_.get(), aside, &changes_, redo) {}
+        posted_(&shared->posted, engine_.get(), &changes_),
+        keeper_(shared, engine_.get(), &posted_, aside, &changes_, redo) {}
 
   ~Worker() { stop(); }
 
@@ -116,8 +118,9 @@ class Worker {
     for (uint32_t i = 0; i < kRequestThreads; ++i) threads_.emplace_back([this] { run(); });
   }
 
-  // Requests that a predecessor left unanswered: their senders ask again.
-  void fail_orphaned_requests() {
+  // Requests that a predecessor left unanswered: their senders ask again.  What was posted, nobody else has.
+  void take_requests_over() {
+    posted_.take_over();
     shared_->doorbell.sleepers.store(0);
     for (RequestSlot& slot : shared_->slots) {
       for (SlotState state = slot.state.load();
@@ -130,13 +133,14 @@ class Worker {
     }
   }
 
-  // Cancels what runs, joins the threads, closes the engine.
+  // Cancels what runs, joins the threads, applies what is posted, closes the engine.  Nobody posts any more.
   void stop() {
     stopping_ = true;
     shared_->doorbell.rings.fetch_add(1);
     wake_sleepers(shared_->doorbell.rings);
     aside_([this] {
       for (std::thread& thread : threads_) thread.join();
+      (void)posted_.settle(0, [] { return false; });
     });
     threads_.clear();
     keeper_.finish();
@@ -156,6 +160,17 @@ class Worker {
 
   index::Engine* engine() { return engine_.get(); }
   LogKeeper& keeper() { return keeper_; }
+
+  // What could not be applied is tried again.
+  void retry_posted_changes() {
+    const bool has_room = engine_->state() == index::StoreState::kWritable && store_has_room();
+    if (posted_.retry(has_room)) shared_->doorbell.ring();
+    const std::string complaint = posted_.take_complaint();
+    if (complaint.empty()) return;
+    ereport(LOG, (errmsg("could not apply a change of a semantic index: %s", complaint.c_str()),
+                  errdetail("Its transaction may have committed: the index is not read before the change is applied "
+                            "or the index repaired.")));
+  }
 
   // Hands garbage to the threads.
   void take_garbage() {
@@ -221,10 +236,20 @@ class Worker {
       return;
     }
     const auto interrupted = [this, &slot] { return slot.cancel.load() != 0 || stopping_.load(); };
-    conversation.reply = execute_request(*engine_, slot.kind, conversation.request, &slot.progress, interrupted);
+    conversation.reply = answer(slot, conversation.request, interrupted);
     if (slot.kind == RequestKind::kApply || slot.kind == RequestKind::kRequestFinish) ++changes_;
     if (stopping_) return;  // it may have been cut off: the next worker has its sender ask again
     send_part(slot, conversation);
+  }
+
+  std::vector<std::byte> answer(RequestSlot& slot, const std::vector<std::byte>& request,
+                                const index::Interrupted& interrupted) {
+    index::GenerationId generation = 0;
+    if (asks_after_posted_changes(slot.kind, request, &generation)) {
+      const Status settled = posted_.settle(generation, interrupted);
+      if (!settled.is_ok()) return refuse_request(settled);
+    }
+    return execute_request(*engine_, slot.kind, request, &slot.progress, interrupted);
   }
 
   bool serve_a_slot() {
@@ -268,7 +293,7 @@ class Worker {
     Doorbell& doorbell = shared_->doorbell;
     while (!stopping_) {
       const uint32_t rings = doorbell.rings.load();
-      if (serve_a_slot() || remove_garbage()) continue;
+      if (posted_.apply_one() || serve_a_slot() || remove_garbage()) continue;
       if (is_broken()) index::wait_for_the_end();
       doorbell.sleepers.fetch_add(1);
       if (!stopping_) wait_while(doorbell.rings, rings, kSleepMilliseconds);
@@ -288,6 +313,7 @@ class Worker {
   };
   std::deque<Garbage> garbage_;  // under mutex_
   std::atomic<uint64_t> changes_{0};
+  PostedApplier posted_;
   LogKeeper keeper_;
   std::atomic<bool> stopping_{false};
 };
@@ -361,7 +387,10 @@ void get_ready(IndexSharedMemory* shared, index::Engine* engine) {
     SpinLockAcquire(&shared->recovery_lock);
     const uint64_t end = shared->recovery_end;
     shared->recovery_end = 0;
-    if (end == 0) shared->worker_number.store(number);
+    if (end == 0) {
+      ++shared->workers;
+      shared->worker_number.store(number);
+    }
     SpinLockRelease(&shared->recovery_lock);
     if (end == 0) break;
     const Status status = (*aside)([&] { return engine->end_recovery(end); });
@@ -393,7 +422,7 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   std::unique_ptr<index::Engine> engine = open_store(*settings, recovery, pause.seconds() == 0, *aside);
   shared->store_position.store(engine->found_position());
   worker = new Worker(shared, std::move(engine), aside, recovery.redo);
-  worker->fail_orphaned_requests();  // before there are new ones
+  worker->take_requests_over();  // before there are new ones
   get_ready(shared, worker->engine());
   {
     const encoder::BlockedSignals blocked;
@@ -410,6 +439,7 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
   while (!ShutdownRequestPending) {
     if (is_broken() || worker->must_reopen()) reopen_store(shared);
     pause.tick(worker->engine(), *aside);
+    worker->retry_posted_changes();
     worker->take_garbage();
     worker->keeper().tick();
     WaitEvent event;

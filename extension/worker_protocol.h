@@ -13,6 +13,8 @@
 // Both sides sleep on futexes: a backend on its slot's state, the worker's threads on
 // the doorbell, which is rung for every request.
 //
+// A logged insertion may instead be posted: left in a place of its own, for which nobody waits (PostedChange).
+//
 // A message longer than a slot goes in parts: every part but the last has
 // `more` set and is answered by the other side with an empty part.
 //
@@ -31,6 +33,8 @@ namespace pg_semantic {
 
 inline constexpr uint32_t kSlotCount = 64;
 inline constexpr size_t kSlotBytes = 128 * 1024;
+inline constexpr uint32_t kPostedChanges = 32;
+inline constexpr size_t kPostedBytes = 64 * 1024;  // a row of kMaxDimensions and the headers
 inline constexpr uint32_t kGarbageCapacity = 4096;
 
 enum class SlotState : uint32_t { kFree, kClaimed, kRequest, kRunning, kReply, kFailed, kAbandoned };
@@ -182,6 +186,35 @@ struct Doorbell {
     rings.fetch_add(1);
     if (sleepers.load() > 0) wake_sleepers(rings, 1);
   }
+};
+
+// kFree ─a backend claims it→ kClaimed ─post→ kPosted ─a thread of the worker→ kApplying ─→ kFree
+//                                                ↑ time passes, or a new worker │ it cannot be applied now
+//                                                └────────── kPostponed ←───────┘
+//
+// The worker applies what was posted before it answers any later request of the same generation, and before it marks the
+// store as holding the log up to its position; a change that cannot be applied stays, and both fail meanwhile.
+enum class PostedState : uint32_t { kFree, kClaimed, kPosted, kApplying, kPostponed };
+
+struct alignas(64) PostedChange {
+  std::atomic<PostedState> state;
+  std::atomic<uint32_t> trials;  // how many workers have died over it, and one for who is at it
+  std::atomic<uint64_t> number;  // of the place's changes: tells one from the next
+  std::atomic<uint64_t> generation;
+  std::atomic<uint64_t> position;  // in PostgreSQL's log
+  std::atomic<uint32_t> length;
+
+  // There is one, which waits to be applied or is being applied.
+  [[nodiscard]] bool is_there() const {
+    const PostedState now = state.load();
+    return now == PostedState::kPosted || now == PostedState::kApplying || now == PostedState::kPostponed;
+  }
+};
+
+struct PostedChanges {
+  std::atomic<uint32_t> refused;  // 1: some could not be applied; no more are to be posted
+  PostedChange changes[kPostedChanges];
+  alignas(64) std::byte data[kPostedChanges][kPostedBytes];
 };
 
 // Generations that nothing can reach any more, left for the worker to remove.

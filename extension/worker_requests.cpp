@@ -3,6 +3,7 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <optional>
 #include <string>
 
 namespace pg_semantic {
@@ -251,6 +252,38 @@ std::vector<std::byte> execute_request(index::Engine& engine, RequestKind kind, 
     return reply_error({StatusCode::kInternal, "the index worker failed"});
   }
 }
+
+bool asks_after_posted_changes(RequestKind kind, std::span<const std::byte> body, index::GenerationId* generation) {
+  switch (kind) {
+    case RequestKind::kApply: {
+      ApplyHeader header;
+      if (!take(&body, &header)) return false;
+      const std::optional<index::ChangeHeader> change = index::read_header(body);
+      if (!change || change->kind == index::ChangeKind::kInsertRows) return false;
+      *generation = change->generation;
+      return true;
+    }
+    case RequestKind::kSearch:
+    case RequestKind::kListRows:
+    case RequestKind::kFinishBuild:
+    case RequestKind::kStatistics:
+    case RequestKind::kMeasureRecall:
+    case RequestKind::kCheck:
+    case RequestKind::kScoreRows:
+    case RequestKind::kDeclareRepaired:
+    case RequestKind::kReadVectors:
+      return take(&body, generation);  // the first thing of their headers
+    case RequestKind::kSync:
+    case RequestKind::kListGenerations:
+    case RequestKind::kRequestFinish:  // of replay, in which nothing is posted
+    case RequestKind::kEndRecovery:
+    case RequestKind::kListOwners:
+      break;
+  }
+  return false;
+}
+
+std::vector<std::byte> refuse_request(const Status& status) noexcept { return reply_status(status); }
 
 void drop_generation(index::Engine& engine, index::GenerationId generation, uint64_t position) noexcept {
   try {

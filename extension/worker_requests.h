@@ -17,6 +17,13 @@ namespace pg_semantic {
 std::vector<std::byte> execute_request(index::Engine& engine, RequestKind kind, std::span<const std::byte> body,
                                        index::BuildProgress* progress, const index::Interrupted& interrupted) noexcept;
 
+// Whether changes posted before the request are to be applied before it is executed, and those of which generation (0:
+// of all): it reads rows of it or changes other than by inserting.
+bool asks_after_posted_changes(RequestKind kind, std::span<const std::byte> body, index::GenerationId* generation);
+
+// The reply of a request that is not executed.
+std::vector<std::byte> refuse_request(const Status& status) noexcept;
+
 // A generation that nothing can reach any more, as logged at `position`.
 void drop_generation(index::Engine& engine, index::GenerationId generation, uint64_t position) noexcept;
 

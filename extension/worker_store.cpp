@@ -6,6 +6,7 @@ extern "C" {
 }
 
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kCopyPrefix = "copy.";
 constexpr uint64_t kRoomToOpen = 4 << 20;  // beside what the logs hold
+constexpr uint64_t kRoomToPost = 256 << 20;
 constexpr size_t kKeptCopies = 2;          // a backup may have begun to read the one before the newest
 
 fs::path root() { return fs::path(DataDir) / "pg_semantic"; }
@@ -204,6 +206,11 @@ bool store_may_be_opened() {
   close(descriptor);
   unlink(file.c_str());
   return there_is;
+}
+
+bool store_has_room() {
+  struct statvfs room;
+  return statvfs(live_directory().c_str(), &room) == 0 && uint64_t{room.f_bavail} * room.f_frsize >= kRoomToPost;
 }
 
 void give_store_up() {

@@ -30,6 +30,9 @@ std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const 
 // A new index::Mark::closing, kept for the next open_store().  0: it could not be written, which is logged.
 uint64_t note_closing();
 
+// Whether there is so much room that nobody needs to wait until a change is written.
+bool store_has_room();
+
 // Whether a store that could not be written can be: tries, once a second at most.
 bool store_may_be_opened();
 

@@ -159,6 +159,11 @@ std::vector<std::byte> encode_drop(GenerationId generation) {
   return start(ChangeKind::kDropGeneration, generation, 0, 0);
 }
 
+std::optional<ChangeHeader> read_header(std::span<const std::byte> change) {
+  if (change.size() < kHeaderBytes) return std::nullopt;
+  return ChangeHeader{load<ChangeKind>(change.data() + 1), load<GenerationId>(change.data() + 8)};
+}
+
 Result<uint32_t> count_rows(std::span<const std::byte> change) {
   if (change.size() < kHeaderBytes) return malformed("Its header is cut off.");
   return load<uint32_t>(change.data() + 4);

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -72,6 +73,13 @@ std::vector<std::byte> encode_create(GenerationId generation, const GenerationOp
 std::vector<std::byte> encode_insert(GenerationId generation, std::span<const RowChange> rows);
 std::vector<std::byte> encode_delete(GenerationId generation, std::span<const RowId> rows);
 std::vector<std::byte> encode_drop(GenerationId generation);
+
+// What a serialised change is about.  Bytes too few for one: nullopt.
+struct ChangeHeader {
+  ChangeKind kind = ChangeKind::kInsertRows;
+  GenerationId generation = 0;
+};
+std::optional<ChangeHeader> read_header(std::span<const std::byte> change);
 
 // How far the directory is known to hold what the log says.
 struct Mark {
@@ -220,6 +228,7 @@ class Engine {
   // rows right and says so.  The log must be on the disk up to the changes of the repair before: were they lost with
   // the end of the log, they would be undone.  kNotFound: no such generation.
   virtual Status declare_behind() = 0;
+  virtual Status declare_behind(GenerationId generation) = 0;
   virtual Status declare_repaired(GenerationId generation) = 0;
 
   // Turns collected rows into lists: sample, k-means, assign, write, calibrate.  Until then a generation that is

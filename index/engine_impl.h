@@ -56,6 +56,7 @@ class EngineImpl final : public Engine {
   Status set_mark(const Mark& mark, bool sync) override;
   Status end_recovery(LogPosition end) override;
   Status declare_behind() override;
+  Status declare_behind(GenerationId generation) override;
   Status declare_repaired(GenerationId generation) override;
   Status request_finish(GenerationId generation, LogPosition position) override;
   Status copy_to(const std::string& directory) override;
@@ -92,6 +93,7 @@ class EngineImpl final : public Engine {
   Status sync_spools();
   Status undo(const LoggedChange& change);
   Status set_behind(const std::shared_ptr<Generation>& generation, bool behind);
+  Status declare(GenerationId generation, bool behind);
   Status make_copy(const std::string& directory);
   void schedule_finish(const std::shared_ptr<Generation>& generation);
   // engine_upkeep.cpp

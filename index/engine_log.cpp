@@ -150,11 +150,15 @@ Status EngineImpl::declare_behind() {
   });
 }
 
-Status EngineImpl::declare_repaired(GenerationId generation) {
+Status EngineImpl::declare_behind(GenerationId generation) { return declare(generation, true); }
+
+Status EngineImpl::declare_repaired(GenerationId generation) { return declare(generation, false); }
+
+Status EngineImpl::declare(GenerationId generation, bool behind) {
   return guarded([&]() -> Status {
     Result<std::shared_ptr<Generation>> found = find(generation);
     if (!found) return found.status();
-    PG_SEMANTIC_RETURN_IF_ERROR(set_behind(*found, false));
+    PG_SEMANTIC_RETURN_IF_ERROR(set_behind(*found, behind));
     return storage_->sync();
   });
 }

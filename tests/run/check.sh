@@ -9,19 +9,31 @@ rm -rf "$logs"
 mkdir -p "$logs"
 
 summary=()
+failures=()
 passed=0 failed=0
 
 # "passed failed": how many tests a log tells of.  GoogleTest; the structure
 # and pg_regress (16 and later: "ok", "not ok"; before: "... ok", "... FAILED"); prove,
-# whose lines for a file ("[12:00:00] t/010.pl ... ok  10 ms") count no test.
+# whose lines for a file ("[12:00:00] t/010.pl ... ok  10 ms") count no test, and whose
+# "not ok" lines are in its "Failed 1/3 subtests", too.
 count_tests() {
   awk '/^\[  PASSED  \] [0-9]+ tests?\./ { passed += $4 }
        /^\[  FAILED  \] .*\([0-9]+ ms\)/ { failed++ }
        /^[^[].*\.\.\. ok +[0-9]+ ms/ || /^ok: / || /^ok [0-9]+ +[-+] / { passed++ }
-       /\.\.\. FAILED/ || /^not ok/ { failed++ }
-       match($0, /^Files=[0-9]+, Tests=[0-9]+/) { split(substr($0, RSTART, RLENGTH), part, "="); passed += part[3] }
+       /\.\.\. FAILED/ { failed++ }
+       /^not ok/ { not_ok++ }
+       match($0, /^Files=[0-9]+, Tests=[0-9]+/) { split(substr($0, RSTART, RLENGTH), part, "="); passed += part[3]; prove = 1 }
        match($0, /Failed [0-9]+\/[0-9]+ subtests/) { split(substr($0, RSTART + 7), part, "/"); failed += part[1]; passed -= part[1] }
-       END { print passed + 0, failed + 0 }' "$1"
+       END { print passed + 0, failed + (prove ? 0 : not_ok) }' "$1"
+}
+
+# What failed, by a part's log, a line each: GoogleTest's tests, the files of prove and their
+# first failed tests, the others' lines.
+list_failures() {
+  awk '/^\[  FAILED  \] .*\([0-9]+ ms\)/ { sub(/^\[  FAILED  \] /, ""); print }
+       /^t\/.*Wstat: [1-9]/ || /^t\/.*Failed: [1-9]/ { print }
+       /^# +Failed test/ && ++told <= 5 { sub(/^# +/, ""); print }
+       /^failed: share/ || /\.\.\. FAILED/ || (/^not ok/ && !/ - /) { print }' "$1" | cut -c 1-120
 }
 
 run_part() {  # run_part NAME COMMAND…
@@ -32,7 +44,7 @@ run_part() {  # run_part NAME COMMAND…
 }
 
 report() {  # report NAME, which has run
-  local name=$1 status=1 seconds=0 good bad
+  local name=$1 status=1 seconds=0 good bad line
   say
   say "==== $name"
   read -r status seconds <"$logs/$name.result" || say "not ok: $name did not run to its end"
@@ -47,6 +59,9 @@ report() {  # report NAME, which has run
   fi
   passed=$((passed + good))
   failed=$((failed + bad))
+  if [ "$bad" != 0 ]; then
+    while IFS= read -r line; do failures+=("$name: $line"); done < <(list_failures "$logs/$name.log")
+  fi
   summary+=("$(printf '%-18s %5d passed  %3d failed  %4d s' "$name" "$good" "$bad" "$seconds")")
 }
 
@@ -88,5 +103,7 @@ report tap
 say
 say "==== summary"
 printf '%s\n' "${summary[@]}"
+# Last, since of a long output somebody may keep the end only.
+for line in "${failures[@]:0:20}"; do say "failed: $line"; done
 say "check: $passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -212,7 +212,8 @@ sub session_runs {
 sub session_begins {
     my ($session, $sql) = @_;
     $session->{input} .= "$sql\n";
-    eval { $session->{process}->pump while length $session->{input} };
+    # pump would wait for what it may print.
+    eval { $session->{process}->pump_nb while length $session->{input} };
     return;
 }
 

@@ -1,0 +1,134 @@
+#include "extension/worker_posted.h"
+
+#include <algorithm>
+#include <exception>
+#include <span>
+#include <utility>
+
+namespace pg_semantic {
+namespace {
+
+constexpr uint32_t kMostTrials = 5;  // of workers that die over a change
+constexpr int kLookUpMilliseconds = 10;
+
+// What may go well when it is tried again, with more room or memory.  Other failures lie in the change or in what the
+// store has of the generation.
+bool may_pass(StatusCode code) {
+  return code == StatusCode::kIoError || code == StatusCode::kDiskFull || code == StatusCode::kOutOfMemory;
+}
+
+}  // namespace
+
+void PostedApplier::take_over() {
+  for (PostedChange& change : posted_.changes) {
+    PostedState expected = PostedState::kApplying;
+    change.state.compare_exchange_strong(expected, PostedState::kPosted);
+  }
+}
+
+bool PostedApplier::is_busy(index::GenerationId generation) const {
+  return std::any_of(std::begin(posted_.changes), std::end(posted_.changes), [&](const PostedChange& change) {
+    return change.state.load() == PostedState::kApplying && change.generation == generation;
+  });
+}
+
+bool PostedApplier::apply_one() noexcept {
+  for (PostedChange& change : posted_.changes) {
+    PostedState expected = PostedState::kPosted;
+    if (change.state.load(std::memory_order_relaxed) != expected || is_busy(change.generation) ||
+        !change.state.compare_exchange_strong(expected, PostedState::kApplying))
+      continue;
+    (void)apply(change);
+    return true;
+  }
+  return false;
+}
+
+Status PostedApplier::settle(index::GenerationId generation, const index::Interrupted& interrupted) noexcept {
+  for (PostedChange& change : posted_.changes) {
+    const uint64_t number = change.number;
+    while (change.is_there() && (generation == 0 || change.generation == generation) && change.number == number) {
+      PostedState state = change.state;
+      if (state == PostedState::kApplying) {
+        if (interrupted()) return Status::cancelled();
+        ++waiting_;
+        wait_while(change.state, state, kLookUpMilliseconds);
+        --waiting_;
+      } else if ((state == PostedState::kPosted || state == PostedState::kPostponed) &&
+                 change.state.compare_exchange_strong(state, PostedState::kApplying)) {
+        Status status = apply(change);
+        if (!status.is_ok()) return status;
+      }
+    }
+  }
+  return Status::ok();
+}
+
+Status PostedApplier::apply(PostedChange& change) noexcept {
+  ++change.trials;
+  Status status;
+  try {
+    status = apply_or_give_up(change);
+  } catch (const std::exception&) {
+    status = Status(StatusCode::kOutOfMemory, "out of memory in the index worker");
+  }
+  ++changes_;
+  if (!status.is_ok()) {
+    posted_.refused = 1;
+    change.trials = 0;
+  }
+  change.state = status.is_ok() ? PostedState::kFree : PostedState::kPostponed;
+  if (waiting_ > 0) wake_sleepers(change.state);
+  return status;
+}
+
+Status PostedApplier::apply_or_give_up(PostedChange& change) {
+  const index::GenerationId generation = change.generation;
+  const std::span<const std::byte> bytes(posted_.data[&change - posted_.changes],
+                                         std::min<size_t>(change.length, kPostedBytes));
+  Status status(StatusCode::kInternal, "index workers ended over a change of a semantic index");
+  if (change.trials <= kMostTrials) status = engine_.apply(bytes, change.position, false);
+  if (status.is_ok() || status.code() == StatusCode::kNotFound) return Status::ok();
+  // Once, however often it is tried.
+  const bool passing = may_pass(status.code());
+  if (!passing || posted_.refused.exchange(1) == 0) complain(status);
+  if (passing) return status;
+  // Its transaction may have committed: the index is repaired from the table.
+  Status declared = engine_.declare_behind(generation);
+  // Who reads what cannot be read repairs it as well.
+  const bool known = declared.code() == StatusCode::kNotFound || declared.code() == StatusCode::kCorrupt;
+  return known ? Status::ok() : declared;
+}
+
+void PostedApplier::complain(const Status& status) {
+  const std::lock_guard lock(mutex_);
+  complaint_ = status.detail().empty() ? status.message() : status.message() + ": " + status.detail();
+}
+
+bool PostedApplier::is_settled(uint64_t position) const {
+  return std::none_of(std::begin(posted_.changes), std::end(posted_.changes), [&](const PostedChange& change) {
+    return change.is_there() && change.position <= position;
+  });
+}
+
+bool PostedApplier::has_postponed() const {
+  return std::any_of(std::begin(posted_.changes), std::end(posted_.changes),
+                     [](const PostedChange& change) { return change.state == PostedState::kPostponed; });
+}
+
+bool PostedApplier::retry(bool has_room) {
+  bool there_are = false;
+  for (PostedChange& change : posted_.changes) {
+    PostedState expected = PostedState::kPostponed;
+    there_are |= change.state.compare_exchange_strong(expected, PostedState::kPosted);
+  }
+  posted_.refused = there_are || !has_room ? 1 : 0;
+  return there_are;
+}
+
+std::string PostedApplier::take_complaint() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(complaint_, {});
+}
+
+}  // namespace pg_semantic
