@@ -1,10 +1,11 @@
 // The index's part of PostgreSQL's log: a resource manager whose records are the changes of
 // index/FORMAT.md, so that a crash, a standby or a restored backup replays them.
 //
-// A change is logged, then applied, both while DELAY_CHKPT_START is set: no checkpoint's redo position passes between
-// the two.  An insert does not wait for the log to reach the disk: should a crash take the end of the log away, the
-// store takes back what it had applied beyond it (Engine::end_recovery).  A removal does: the commit
-// of the transaction that deleted the row may be in the same end.
+// A change is logged, then applied, or posted for the worker to apply (worker_protocol.h), both while DELAY_CHKPT_START
+// is set: no checkpoint's redo position passes between the two, and the worker lets none complete that passes between
+// posting and applying.  An insert does not wait for the log to reach the disk: should a crash take the end of the log
+// away, the store takes back what it had applied beyond it (Engine::end_recovery).  A removal does: the commit of the
+// transaction that deleted the row may be in the same end.
 //
 // Redo sends the records to the worker of the server that replays.  It never raises an error: what cannot be
 // applied leaves the store "behind", which is repaired from the tables later (extension/index_repair.h).

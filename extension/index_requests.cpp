@@ -249,7 +249,7 @@ bool post_change(std::span<const std::byte> change, index::GenerationId generati
     place.length = static_cast<uint32_t>(change.size());
     memcpy(posted.data[&place - posted.changes], change.data(), change.size());
     place.state = PostedState::kPosted;
-    shared->doorbell.ring();
+    if (!posted.is_busy(generation)) shared->doorbell.ring();
     // A worker applies what was posted before it stops: this was, if it has not begun to.
     if (is_still_ready(worker)) return true;
     expected = PostedState::kPosted;

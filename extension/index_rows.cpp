@@ -78,9 +78,7 @@ void send_batch(const RowTarget& target, const LoadedModel* model, std::span<con
   for (const IndexRow& row : batch) ids.push_back(row.row);
   const std::vector<std::byte> bytes = index::encode_insert(target.generation, changes);
   const std::vector<std::byte> opposite = index::encode_delete(target.generation, ids);
-  call_server([&] {
-    make_index_change(LogRecord::kInsert, bytes, target.durability, opposite, target.may_be_posted);
-  });
+  call_server([&] { make_index_change(LogRecord::kInsert, bytes, target.durability, opposite, target.may_be_posted); });
 }
 
 }  // namespace

@@ -3,8 +3,8 @@
 //
 // aminsert only collects.  The rows are sent when a scan of the same index needs
 // them, when they grow large, before a parallel plan starts, and before the
-// commit record is written: what is committed is in the log and in the index.  A rolled-back subtransaction's rows are
-// dropped here if they were not sent, and are dead entries for VACUUM if they were.
+// commit record is written: what is committed is in the log, and in the index for whoever reads it.  A rolled-back
+// subtransaction's rows are dropped here if they were not sent, and are dead entries for VACUUM if they were.
 //
 // A row must not be sent when VACUUM may already have given its place to another
 // one.  That can be so of rolled-back subtransactions, and of the rows that

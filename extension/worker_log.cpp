@@ -5,13 +5,15 @@ extern "C" {
 #include "postmaster/interrupt.h"
 }
 
+#include <chrono>
+
 #include "extension/log_records.h"
 #include "extension/worker_store.h"
 
 namespace pg_semantic {
 namespace {
 
-constexpr int kLongestWaitMilliseconds = 1000;
+constexpr std::chrono::seconds kLongestWait(1);
 
 // Where the last record ends that has a place in the log by now.
 uint64_t end_of_records() {
@@ -22,15 +24,16 @@ uint64_t end_of_records() {
 
 }  // namespace
 
-bool LogKeeper::wait_for_changes(uint64_t position) {
+bool LogKeeper::wait_for_changes() {
   int count = 0;
   VirtualTransactionId* appliers = GetVirtualXIDsDelayingChkpt(&count, DELAY_CHKPT_START);
   while (count > 0 && HaveVirtualXIDsDelayingChkpt(appliers, count, DELAY_CHKPT_START) && may_wait()) {
     pg_usleep(1000);
   }
   pfree(appliers);
-  while (!posted_.is_settled(position) && !posted_.has_postponed() && may_wait()) pg_usleep(1000);
-  return may_wait() && posted_.is_settled(position);
+  // By this thread's aside, too: those that take requests may all be at long ones.
+  const auto stopping = [] { return ShutdownRequestPending != 0; };
+  return aside_([&] { return posted_.settle(0, stopping); }).is_ok() && may_wait();
 }
 
 bool LogKeeper::may_wait() const {
@@ -98,7 +101,7 @@ bool LogKeeper::mark(const index::Mark& mark, bool sync) {
 bool LogKeeper::mark_now(bool checkpoint) {
   const uint64_t redo = GetRedoRecPtr();
   const uint64_t position = log_position();
-  if (holds_checkpoints_ && !wait_for_changes(position)) return false;
+  if (holds_checkpoints_ && !wait_for_changes()) return false;
   return mark({.position = position, .checkpoint = redo}, checkpoint);
 }
 
@@ -162,15 +165,16 @@ void LogKeeper::keep_up() {
 void LogKeeper::let_checkpoints_go() {
   // No lock is waited for: who has it may be dead.  Whoever has logged a change and waits for it to be applied ends,
   // too.
-  for (int waited = 0; !posted_.is_settled(UINT64_MAX) && waited < kLongestWaitMilliseconds; ++waited) pg_usleep(1000);
+  const auto deadline = std::chrono::steady_clock::now() + kLongestWait;
+  const auto too_late = [&] { return std::chrono::steady_clock::now() > deadline; };
+  const bool settled = aside_([&] { return posted_.settle(0, too_late); }).is_ok();
   // Not GetFlushRecPtr(): it may lie within a record.
-  if (shared_->replay_failed.load() == 0 && position_ != 0 && posted_.is_settled(UINT64_MAX))
-    mark({position_, GetRedoRecPtr(), false}, true);
+  if (settled && shared_->replay_failed.load() == 0 && position_ != 0) mark({position_, GetRedoRecPtr(), false}, true);
   MyProc->delayChkptFlags = 0;
 }
 
 void LogKeeper::finish() {
-  if (shared_->replay_failed.load() != 0 || !posted_.is_settled(UINT64_MAX)) return;
+  if (shared_->replay_failed.load() != 0 || !posted_.is_settled()) return;
   // Whoever has logged a change that is not applied logs it again when he finds another worker, or fails.
   const uint64_t redo = GetRedoRecPtr();
   const uint64_t position = log_position();

@@ -22,7 +22,7 @@ namespace pg_semantic {
 class LogKeeper {
  public:
   // `changes` counts what the request threads have applied.
-  LogKeeper(IndexSharedMemory* shared, index::Engine* engine, const PostedApplier* posted, Aside* aside,
+  LogKeeper(IndexSharedMemory* shared, index::Engine* engine, PostedApplier* posted, Aside* aside,
             const std::atomic<uint64_t>* changes, uint64_t redo)
       : shared_(shared), engine_(engine), posted_(*posted), aside_(*aside), changes_(changes), redo_(redo) {}
 
@@ -37,9 +37,9 @@ class LogKeeper {
   static constexpr long kTickMilliseconds = 100;
 
  private:
-  // Until whoever has written a change to the log by now has applied or posted it, and what was posted up to the
-  // position is applied.  False: it is not.
-  bool wait_for_changes(uint64_t position);
+  // Until whoever has written a change to the log by now has applied or posted it, and what is posted then is applied.
+  // False: it is not.
+  bool wait_for_changes();
   [[nodiscard]] bool may_wait() const;
   // Of the end of a record that is on the disk, with all before it; in recovery, that is replayed.
   uint64_t log_position();
@@ -59,7 +59,7 @@ class LogKeeper {
 
   IndexSharedMemory* shared_;
   index::Engine* engine_;
-  const PostedApplier& posted_;
+  PostedApplier& posted_;
   Aside& aside_;
   const std::atomic<uint64_t>* changes_;
   uint64_t redo_;  // of the last checkpoint whose changes the store holds

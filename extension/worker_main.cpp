@@ -4,7 +4,8 @@
 // The main thread alone calls PostgreSQL: it waits for its latch, takes garbage and keeps the store beside the log.
 // It calls the engine through another thread, so that it can end the process even where RocksDB hangs.
 // Request threads take requests out of the slots, compute, put replies back and wake
-// the backends, which sleep on futexes: a request costs two changes of context.  Every
+// the backends, which sleep on futexes: a request costs two changes of context.  They also
+// apply the changes that backends have posted, for which nobody sleeps.  Every
 // thread but the main one runs with all signals blocked.
 #include "extension/index_shared_memory.h"
 
@@ -109,7 +110,7 @@ class Worker {
       : shared_(shared),
         engine_(std::move(engine)),
         aside_(*aside),
-        posted_(&shared->posted, engine_.get(), &changes_),
+        posted_(&shared->posted, &shared->doorbell, engine_.get(), &changes_),
         keeper_(shared, engine_.get(), &posted_, aside, &changes_, redo) {}
 
   ~Worker() { stop(); }

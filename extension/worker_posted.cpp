@@ -8,7 +8,7 @@
 namespace pg_semantic {
 namespace {
 
-constexpr uint32_t kMostTrials = 5;  // of workers that die over a change
+constexpr uint32_t kMostTrials = 10;  // of a change over which workers die
 constexpr int kLookUpMilliseconds = 10;
 
 // What may go well when it is tried again, with more room or memory.  Other failures lie in the change or in what the
@@ -26,22 +26,58 @@ void PostedApplier::take_over() {
   }
 }
 
-bool PostedApplier::is_busy(index::GenerationId generation) const {
-  return std::any_of(std::begin(posted_.changes), std::end(posted_.changes), [&](const PostedChange& change) {
-    return change.state.load() == PostedState::kApplying && change.generation == generation;
-  });
-}
-
 bool PostedApplier::apply_one() noexcept {
   for (PostedChange& change : posted_.changes) {
     PostedState expected = PostedState::kPosted;
-    if (change.state.load(std::memory_order_relaxed) != expected || is_busy(change.generation) ||
+    if (change.state.load(std::memory_order_relaxed) != expected || posted_.is_busy(change.generation) ||
         !change.state.compare_exchange_strong(expected, PostedState::kApplying))
       continue;
-    (void)apply(change);
+    apply_with_others(change);
     return true;
   }
   return false;
+}
+
+// All that wait of its generation, together, which is faster; one by one if that fails.
+void PostedApplier::apply_with_others(PostedChange& first) noexcept {
+  const index::GenerationId generation = first.generation;
+  PostedChange* claimed[kPostedChanges] = {&first};
+  size_t count = 1;
+  for (PostedChange& change : posted_.changes) {
+    PostedState expected = PostedState::kPosted;
+    if (change.state.load(std::memory_order_relaxed) != expected || change.generation != generation ||
+        !change.state.compare_exchange_strong(expected, PostedState::kApplying))
+      continue;
+    if (change.generation == generation) {
+      claimed[count++] = &change;
+    } else {
+      change.state = PostedState::kPosted;  // another one has taken its place
+    }
+  }
+  const std::span<PostedChange*> changes(claimed, count);
+  if (count > 1 && apply_together(changes)) return;
+  for (PostedChange* change : changes) (void)apply(*change);
+}
+
+bool PostedApplier::apply_together(std::span<PostedChange*> changes) noexcept {
+  index::LoggedInsertion insertions[kPostedChanges];
+  for (size_t i = 0; i < changes.size(); ++i) {
+    if (++changes[i]->trials > kMostTrials) return false;
+    insertions[i] = {bytes_of(*changes[i]), changes[i]->position};
+  }
+  if (!engine_.apply_insertions({insertions, changes.size()}).is_ok()) return false;
+  changes_ += changes.size();
+  for (PostedChange* change : changes) release(*change, PostedState::kFree);
+  return true;
+}
+
+std::span<const std::byte> PostedApplier::bytes_of(const PostedChange& change) const {
+  return {posted_.data[&change - posted_.changes], std::min<size_t>(change.length, kPostedBytes)};
+}
+
+void PostedApplier::release(PostedChange& change, PostedState state) {
+  change.state = state;
+  if (waiting_ > 0) wake_sleepers(change.state);
 }
 
 Status PostedApplier::settle(index::GenerationId generation, const index::Interrupted& interrupted) noexcept {
@@ -57,6 +93,7 @@ Status PostedApplier::settle(index::GenerationId generation, const index::Interr
       } else if ((state == PostedState::kPosted || state == PostedState::kPostponed) &&
                  change.state.compare_exchange_strong(state, PostedState::kApplying)) {
         Status status = apply(change);
+        doorbell_.ring();  // who has posted another one meanwhile may have relied on this thread
         if (!status.is_ok()) return status;
       }
     }
@@ -77,17 +114,14 @@ Status PostedApplier::apply(PostedChange& change) noexcept {
     posted_.refused = 1;
     change.trials = 0;
   }
-  change.state = status.is_ok() ? PostedState::kFree : PostedState::kPostponed;
-  if (waiting_ > 0) wake_sleepers(change.state);
+  release(change, status.is_ok() ? PostedState::kFree : PostedState::kPostponed);
   return status;
 }
 
 Status PostedApplier::apply_or_give_up(PostedChange& change) {
   const index::GenerationId generation = change.generation;
-  const std::span<const std::byte> bytes(posted_.data[&change - posted_.changes],
-                                         std::min<size_t>(change.length, kPostedBytes));
   Status status(StatusCode::kInternal, "index workers ended over a change of a semantic index");
-  if (change.trials <= kMostTrials) status = engine_.apply(bytes, change.position, false);
+  if (change.trials <= kMostTrials) status = engine_.apply(bytes_of(change), change.position, false);
   if (status.is_ok() || status.code() == StatusCode::kNotFound) return Status::ok();
   // Once, however often it is tried.
   const bool passing = may_pass(status.code());
@@ -105,15 +139,9 @@ void PostedApplier::complain(const Status& status) {
   complaint_ = status.detail().empty() ? status.message() : status.message() + ": " + status.detail();
 }
 
-bool PostedApplier::is_settled(uint64_t position) const {
-  return std::none_of(std::begin(posted_.changes), std::end(posted_.changes), [&](const PostedChange& change) {
-    return change.is_there() && change.position <= position;
-  });
-}
-
-bool PostedApplier::has_postponed() const {
-  return std::any_of(std::begin(posted_.changes), std::end(posted_.changes),
-                     [](const PostedChange& change) { return change.state == PostedState::kPostponed; });
+bool PostedApplier::is_settled() const {
+  return std::none_of(std::begin(posted_.changes), std::end(posted_.changes),
+                      [](const PostedChange& change) { return change.is_there(); });
 }
 
 bool PostedApplier::retry(bool has_room) {

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <span>
 #include <string>
 
 #include "extension/worker_protocol.h"
@@ -17,8 +18,8 @@ namespace pg_semantic {
 class PostedApplier {
  public:
   // `changes` counts what is applied.
-  PostedApplier(PostedChanges* posted, index::Engine* engine, std::atomic<uint64_t>* changes)
-      : posted_(*posted), engine_(*engine), changes_(*changes) {}
+  PostedApplier(PostedChanges* posted, Doorbell* doorbell, index::Engine* engine, std::atomic<uint64_t>* changes)
+      : posted_(*posted), doorbell_(*doorbell), engine_(*engine), changes_(*changes) {}
 
   // What a worker that is no more was at is applied again.  Before there are threads.
   void take_over();
@@ -30,10 +31,8 @@ class PostedApplier {
   // thread is at them by this one.  An error: one could not be, and stays.
   Status settle(index::GenerationId generation, const index::Interrupted& interrupted) noexcept;
 
-  // Whether those logged up to the position are applied.
-  [[nodiscard]] bool is_settled(uint64_t position) const;
-  // Whether some could not be applied when it was last tried.
-  [[nodiscard]] bool has_postponed() const;
+  // Whether all are applied.
+  [[nodiscard]] bool is_settled() const;
 
   // To be called now and then: what could not be applied is tried again.  True: threads are to be woken.
   // `has_room`: the store can be written, as far as is known; else no more are to be posted.
@@ -43,13 +42,17 @@ class PostedApplier {
   std::string take_complaint();
 
  private:
-  bool is_busy(index::GenerationId generation) const;
-  // For who has set it to kApplying.
+  // For who has set them to kApplying.
+  void apply_with_others(PostedChange& first) noexcept;
+  bool apply_together(std::span<PostedChange*> changes) noexcept;
   Status apply(PostedChange& change) noexcept;
   Status apply_or_give_up(PostedChange& change);
+  [[nodiscard]] std::span<const std::byte> bytes_of(const PostedChange& change) const;
+  void release(PostedChange& change, PostedState state);
   void complain(const Status& status);
 
   PostedChanges& posted_;
+  Doorbell& doorbell_;
   index::Engine& engine_;
   std::atomic<uint64_t>& changes_;
   std::atomic<uint32_t> waiting_{0};  // threads that sleep until one is applied

@@ -192,13 +192,13 @@ struct Doorbell {
 //                                                ↑ time passes, or a new worker │ it cannot be applied now
 //                                                └────────── kPostponed ←───────┘
 //
-// The worker applies what was posted before it answers any later request of the same generation, and before it marks the
-// store as holding the log up to its position; a change that cannot be applied stays, and both fail meanwhile.
+// The worker applies what was posted before it answers any later request of the same generation, and before it marks
+// the store as holding the log up to its position; a change that cannot be applied stays, and both fail meanwhile.
 enum class PostedState : uint32_t { kFree, kClaimed, kPosted, kApplying, kPostponed };
 
 struct alignas(64) PostedChange {
   std::atomic<PostedState> state;
-  std::atomic<uint32_t> trials;  // how many workers have died over it, and one for who is at it
+  std::atomic<uint32_t> trials;  // how often it was begun without an answer
   std::atomic<uint64_t> number;  // of the place's changes: tells one from the next
   std::atomic<uint64_t> generation;
   std::atomic<uint64_t> position;  // in PostgreSQL's log
@@ -215,6 +215,14 @@ struct PostedChanges {
   std::atomic<uint32_t> refused;  // 1: some could not be applied; no more are to be posted
   PostedChange changes[kPostedChanges];
   alignas(64) std::byte data[kPostedChanges][kPostedBytes];
+
+  // A thread is at one of the generation's; it looks for another one when it is done.
+  [[nodiscard]] bool is_busy(uint64_t generation) const {
+    for (const PostedChange& change : changes) {
+      if (change.state.load() == PostedState::kApplying && change.generation.load() == generation) return true;
+    }
+    return false;
+  }
 };
 
 // Generations that nothing can reach any more, left for the worker to remove.

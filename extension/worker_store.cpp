@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 constexpr const char* kCopyPrefix = "copy.";
 constexpr uint64_t kRoomToOpen = 4 << 20;  // beside what the logs hold
 constexpr uint64_t kRoomToPost = 256 << 20;
-constexpr size_t kKeptCopies = 2;          // a backup may have begun to read the one before the newest
+constexpr size_t kKeptCopies = 2;  // a backup may have begun to read the one before the newest
 
 fs::path root() { return fs::path(DataDir) / "pg_semantic"; }
 fs::path live_directory() { return root() / "pgsql_tmp.index"; }

@@ -226,6 +226,7 @@ Result<DecodedChange> decode_change(std::span<const std::byte> bytes) {
   if (!status.is_ok()) return status;
   if (reader.remaining() != 0) return malformed("There are bytes after its end.");
   change.kind = static_cast<ChangeKind>(kind);
+  change.bytes = bytes;
   return change;
 }
 

@@ -23,6 +23,7 @@ struct DecodedRow {
 };
 
 struct DecodedChange {
+  std::span<const std::byte> bytes;  // what was decoded; not owned
   ChangeKind kind = ChangeKind::kInsertRows;
   GenerationId generation = 0;
   LogPosition position = 0;      // to be noted with the change; 0: no need.  Not decoded

@@ -175,25 +175,50 @@ Status EngineImpl::apply(std::span<const std::byte> change, LogPosition position
   return guarded([&]() -> Status {
     Result<DecodedChange> decoded = decode_change(change);
     if (!decoded) return decoded.status();
+    decoded->position = position;
     {
-      Result<LogState::Change> begun = log_.begin_change(*storage_, position);
-      if (!begun) return begun.status();
-      decoded->position = begun->position;
-      PG_SEMANTIC_RETURN_IF_ERROR(apply_decoded(*decoded, change));
+      Result<LogState::Changing> changing = log_.begin_changes(*storage_, {&decoded->position, 1});
+      if (!changing) return changing.status();
+      PG_SEMANTIC_RETURN_IF_ERROR(apply_decoded(*decoded));
     }
     return sync ? storage_->sync() : Status::ok();
   });
 }
 
-Status EngineImpl::apply_decoded(const DecodedChange& change, std::span<const std::byte> bytes) {
+Status EngineImpl::apply_insertions(std::span<const LoggedInsertion> insertions) {
+  return guarded([&]() -> Status {
+    std::vector<DecodedChange> changes;
+    std::vector<LogPosition> positions;
+    for (const LoggedInsertion& insertion : insertions) {
+      Result<DecodedChange> decoded = decode_change(insertion.change);
+      if (!decoded) return decoded.status();
+      if (decoded->kind != ChangeKind::kInsertRows ||
+          (!changes.empty() && decoded->generation != changes.front().generation))
+        return {StatusCode::kInvalidArgument, "changes that are applied together must be insertions into one index"};
+      changes.push_back(std::move(*decoded));
+      positions.push_back(insertion.position);
+    }
+    if (changes.empty()) return Status::ok();
+    Result<LogState::Changing> changing = log_.begin_changes(*storage_, positions);
+    if (!changing) return changing.status();
+    for (size_t i = 0; i < changes.size(); ++i) changes[i].position = positions[i];
+    return write(changes);
+  });
+}
+
+Status EngineImpl::apply_decoded(const DecodedChange& change) {
   if (change.kind == ChangeKind::kCreateGeneration) return create(change);
   if (change.kind == ChangeKind::kDropGeneration) return drop(change.generation, change.position);
+  return write({&change, 1});
+}
+
+Status EngineImpl::write(std::span<const DecodedChange> changes) {
   const OpenMpThreads threads(1);
-  Result<std::shared_ptr<Generation>> generation = find(change.generation);
+  Result<std::shared_ptr<Generation>> generation = find(changes.front().generation);
   if (!generation) return generation.status();
   DiskReadScope reads;
   reads.charge_to((*generation)->disk_reads);
-  PG_SEMANTIC_RETURN_IF_ERROR(write_rows(*storage_, tuning_, generation->get(), change, bytes));
+  PG_SEMANTIC_RETURN_IF_ERROR(write_rows(*storage_, tuning_, generation->get(), changes));
   schedule_upkeep(*generation);
   return Status::ok();
 }

@@ -81,6 +81,11 @@ struct ChangeHeader {
 };
 std::optional<ChangeHeader> read_header(std::span<const std::byte> change);
 
+struct LoggedInsertion {
+  std::span<const std::byte> change;
+  LogPosition position = 0;
+};
+
 // How far the directory is known to hold what the log says.
 struct Mark {
   LogPosition position = 0;    // every change up to here is on the disk
@@ -197,6 +202,9 @@ class Engine {
   // `position`: of the change's record in PostgreSQL's log, which may not have reached the disk yet; the change can be
   // undone until a mark covers it.  Positions come in any order, but for changes of one row.
   virtual Status apply(std::span<const std::byte> change, LogPosition position, bool sync) = 0;
+  // The same for insertions into one generation, together, for which less is to be done than one by one.  After an
+  // error some may be applied. kInvalidArgument as well: a change is no insertion, or of another generation.
+  virtual Status apply_insertions(std::span<const LoggedInsertion> insertions) = 0;
   // A change that no log has.
   Status apply(std::span<const std::byte> change, bool sync) { return apply(change, LogPosition{0}, sync); }
   virtual Status sync() = 0;

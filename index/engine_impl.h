@@ -47,6 +47,7 @@ class EngineImpl final : public Engine {
   Status load_generations();
 
   Status apply(std::span<const std::byte> change, LogPosition position, bool sync) override;
+  Status apply_insertions(std::span<const LoggedInsertion> insertions) override;
   Status sync() override;
   Status finish_build(const BuildRequest& request, BuildProgress* progress, const Interrupted& interrupted) override;
   StoreState state() const override { return storage_->state(); }
@@ -81,7 +82,8 @@ class EngineImpl final : public Engine {
   Result<ReadView> view_of(GenerationId generation, DiskReadScope* reads) const;
   // Only of a generation that may be searched.
   Result<ReadView> search_view_of(GenerationId generation, DiskReadScope* reads) const;
-  Status apply_decoded(const DecodedChange& change, std::span<const std::byte> bytes);
+  Status apply_decoded(const DecodedChange& change);
+  Status write(std::span<const DecodedChange> changes);
   Status create(const DecodedChange& change);
   Status drop(GenerationId id, LogPosition position);
   [[nodiscard]] std::vector<std::shared_ptr<Generation>> all_generations() const;
@@ -121,12 +123,9 @@ class EngineImpl final : public Engine {
 // engine_write.cpp: writes and publishes a draft with what an editor and a batch hold.
 Status commit_lists(const Storage& storage, Generation* generation, const std::shared_ptr<ListTable>& draft,
                     ListEditor* editor, rocksdb::WriteBatch* batch);
-// Insert or delete rows of a generation; `bytes` is the change as it was logged.
-Status write_rows(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change,
-                  std::span<const std::byte> bytes);
-// The same for the holder of Generation::writer.
-Status write_rows_locked(const Storage& storage, const Tuning& tuning, Generation* generation,
-                         const DecodedChange& change, std::span<const std::byte> bytes);
+// Insert or delete rows of a generation: insertions, or one deletion.
+Status write_rows(const Storage& storage, const Tuning& tuning, Generation* generation,
+                  std::span<const DecodedChange> changes);
 // The rest, too, is for the holder of Generation::writer.
 // Writes and publishes another catalog record, with what else the batch holds; its version is seen to.
 Status write_catalog(const Storage& storage, Generation* generation, const ListTable& table, const Catalog& catalog,

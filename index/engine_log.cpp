@@ -121,11 +121,9 @@ Status EngineImpl::undo(const LoggedChange& change) {
   if (!found || change.kind == LoggedKind::kDrop || change.kind == LoggedKind::kFinish) return Status::ok();
   Status undone;
   if (change.kind != LoggedKind::kDelete) {
-    DecodedChange deletion;
-    deletion.kind = ChangeKind::kDeleteRows;
-    deletion.generation = change.generation;
-    deletion.deleted = change.rows;
-    undone = write_rows(*storage_, tuning_, found->get(), deletion, encode_delete(change.generation, change.rows));
+    const std::vector<std::byte> deletion = encode_delete(change.generation, change.rows);
+    Result<DecodedChange> decoded = decode_change(deletion);
+    undone = decoded ? write_rows(*storage_, tuning_, found->get(), {&*decoded, 1}) : decoded.status();
   }
   if (undone.code() == StatusCode::kCorrupt || (undone.is_ok() && change.kind != LoggedKind::kInsert))
     undone = set_behind(*found, true);
@@ -167,8 +165,8 @@ Status EngineImpl::request_finish(GenerationId id, LogPosition position) {
   return guarded([&]() -> Status {
     Result<std::shared_ptr<Generation>> found = find(id);
     if (!found) return Status::ok();
-    Result<LogState::Change> begun = log_.begin_change(*storage_, position);
-    if (!begun) return begun.status();
+    Result<LogState::Changing> changing = log_.begin_changes(*storage_, {&position, 1});
+    if (!changing) return changing.status();
     const std::lock_guard lock((*found)->writer);
     if ((*found)->dropped) return Status::ok();
     Result<std::shared_ptr<const ListTable>> current = table_for_writing(*storage_, **found);
@@ -178,7 +176,7 @@ Status EngineImpl::request_finish(GenerationId id, LogPosition position) {
     if (!catalog.finishing) {
       catalog.finishing = true;
       rocksdb::WriteBatch batch;
-      PG_SEMANTIC_RETURN_IF_ERROR(note_change(*storage_, &batch, begun->position, id, LoggedKind::kFinish));
+      PG_SEMANTIC_RETURN_IF_ERROR(note_change(*storage_, &batch, position, id, LoggedKind::kFinish));
       PG_SEMANTIC_RETURN_IF_ERROR(write_catalog(*storage_, found->get(), **current, catalog, &batch));
     }
     schedule_finish(*found);

@@ -20,16 +20,15 @@ LoggedKind kind_of(ChangeKind kind) { return static_cast<LoggedKind>(kind); }
 
 class RowWriter {
  public:
-  RowWriter(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change,
-            std::shared_ptr<ListTable> draft)
+  RowWriter(const Storage& storage, const Tuning& tuning, Generation* generation, std::shared_ptr<ListTable> draft)
       : storage_(storage),
         generation_(*generation),
-        change_(change),
         draft_(std::move(draft)),
         editor_(storage, generation->id(), draft_.get(), tuning, &generation->unsplittable) {}
 
-  Status insert();
-  Status remove();
+  // Once, one of the two.
+  Status insert(std::span<const DecodedChange> changes);
+  Status remove(const DecodedChange& change);
 
  private:
   // What is stored about a row before the change.
@@ -39,11 +38,11 @@ class RowWriter {
     ListId list = 0;
   };
 
-  Status accept_dimensions();
+  Status accept_dimensions(const DecodedChange& change);
   Result<std::vector<Before>> read_before(const std::vector<std::string>& keys) const;
   Status forget(RowId row, const Before& before);
   Status add_vector(const DecodedRow& row, std::span<const float> vector);
-  Status note(std::span<const RowId> rows);
+  Status note(const DecodedChange& change, bool replaces, std::span<const RowId> rows);
   Status commit();
 
   void put(Family family, const std::string& key, const rocksdb::Slice& value) {
@@ -57,19 +56,17 @@ class RowWriter {
 
   const Storage& storage_;
   Generation& generation_;
-  const DecodedChange& change_;
   std::shared_ptr<ListTable> draft_;
   ListEditor editor_;
   rocksdb::WriteBatch batch_;
   rocksdb::Status status_;
-  bool replaces_ = false;  // some row was there before
 };
 
-Status RowWriter::accept_dimensions() {
+Status RowWriter::accept_dimensions(const DecodedChange& change) {
   uint32_t& dimensions = draft_->catalog.options.dimensions;
-  PG_SEMANTIC_RETURN_IF_ERROR(check_dimensions(change_, dimensions));
-  if (change_.dimensions == 0 || draft_->store) return Status::ok();
-  dimensions = change_.dimensions;
+  PG_SEMANTIC_RETURN_IF_ERROR(check_dimensions(change, dimensions));
+  if (change.dimensions == 0 || draft_->store) return Status::ok();
+  dimensions = change.dimensions;
   draft_->layout = CodecLayout(draft_->catalog.options.codec, draft_->catalog.options.metric, dimensions);
   draft_->store = std::make_shared<CentroidStore>(dimensions);
   return Status::ok();
@@ -91,7 +88,6 @@ Result<std::vector<RowWriter::Before>> RowWriter::read_before(const std::vector<
 // deleted.
 Status RowWriter::forget(RowId row, const Before& before) {
   if (!before.exists) return Status::ok();
-  replaces_ = true;
   --draft_->catalog.rows;
   if (before.kind != RowKind::kVector) return Status::ok();
   --draft_->catalog.vectors;
@@ -111,27 +107,35 @@ Status RowWriter::add_vector(const DecodedRow& row, std::span<const float> vecto
   return editor_.append(list, row.row, stored.data());
 }
 
-Status RowWriter::insert() {
-  PG_SEMANTIC_RETURN_IF_ERROR(accept_dimensions());
-  // The last of several entries for one row holds.
+Status RowWriter::insert(std::span<const DecodedChange> changes) {
+  struct Entry {
+    const DecodedChange* change;
+    const DecodedRow* row;
+  };
+  std::vector<Entry> entries;
   std::unordered_map<RowId, size_t> last;
-  for (size_t i = 0; i < change_.rows.size(); ++i) last[change_.rows[i].row] = i;
-  std::vector<const DecodedRow*> rows;
-  std::vector<std::string> keys;
-  std::vector<RowId> ids;
-  for (size_t i = 0; i < change_.rows.size(); ++i) {
-    const RowId row = change_.rows[i].row;
-    if (last[row] != i) continue;
-    rows.push_back(&change_.rows[i]);
-    keys.push_back(row_key(generation_.id(), row));
-    ids.push_back(row);
+  for (const DecodedChange& change : changes) {
+    PG_SEMANTIC_RETURN_IF_ERROR(accept_dimensions(change));
+    for (const DecodedRow& row : change.rows) {
+      last[row.row] = entries.size();
+      entries.push_back({&change, &row});
+    }
   }
+  // The last of several entries for one row holds.
+  size_t kept = 0;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (last[entries[i].row->row] == i) entries[kept++] = entries[i];
+  }
+  entries.resize(kept);
+  std::vector<std::string> keys;
+  keys.reserve(kept);
+  for (const Entry& entry : entries) keys.push_back(row_key(generation_.id(), entry.row->row));
   Result<std::vector<Before>> before = read_before(keys);
   if (!before) return before.status();
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const DecodedRow& row = *rows[i];
+  for (size_t i = 0; i < kept; ++i) {
+    const DecodedRow& row = *entries[i].row;
     PG_SEMANTIC_RETURN_IF_ERROR(forget(row.row, (*before)[i]));
-    const std::span<const float> vector = change_.vector(row);
+    const std::span<const float> vector = entries[i].change->vector(row);
     const RowKind kind = kind_of(row.kind, draft_->catalog.options.metric, vector);
     ++draft_->catalog.rows;
     if (kind == RowKind::kVector) {
@@ -140,12 +144,21 @@ Status RowWriter::insert() {
       put(Family::kRows, keys[i], encode_row({kind, row.hash, 0}));
     }
   }
-  PG_SEMANTIC_RETURN_IF_ERROR(note(ids));
+  for (size_t i = 0; i < kept;) {
+    const DecodedChange& change = *entries[i].change;
+    std::vector<RowId> rows;
+    bool replaces = false;
+    for (; i < kept && entries[i].change == &change; ++i) {
+      rows.push_back(entries[i].row->row);
+      replaces |= (*before)[i].exists;
+    }
+    PG_SEMANTIC_RETURN_IF_ERROR(note(change, replaces, rows));
+  }
   return commit();
 }
 
-Status RowWriter::remove() {
-  std::vector<RowId> rows = change_.deleted;
+Status RowWriter::remove(const DecodedChange& change) {
+  std::vector<RowId> rows = change.deleted;
   std::sort(rows.begin(), rows.end());
   rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
   std::vector<std::string> keys;
@@ -158,23 +171,22 @@ Status RowWriter::remove() {
     PG_SEMANTIC_RETURN_IF_ERROR(forget(rows[i], (*before)[i]));
     erase(Family::kRows, keys[i]);
   }
-  PG_SEMANTIC_RETURN_IF_ERROR(note(rows));
+  PG_SEMANTIC_RETURN_IF_ERROR(note(change, false, rows));
   return commit();
 }
 
-// What is needed to undo the change.  One that is applied a second time replaces its own rows: what was noted at first
-// holds.
-Status RowWriter::note(std::span<const RowId> rows) {
-  LoggedKind kind = kind_of(change_.kind);
-  if (change_.position != 0 && replaces_ && kind == LoggedKind::kInsert) {
+// What is needed to undo the change.  An insertion that is applied a second time replaces its own rows: what was noted
+// at first holds.
+Status RowWriter::note(const DecodedChange& change, bool replaces, std::span<const RowId> rows) {
+  LoggedKind kind = kind_of(change.kind);
+  if (change.position != 0 && replaces) {
     kind = LoggedKind::kReplace;
     rocksdb::PinnableSlice value;
-    Result<bool> found =
-        storage_.get(Family::kDefault, logged_key(change_.position, generation_.id()), nullptr, &value);
+    Result<bool> found = storage_.get(Family::kDefault, logged_key(change.position, generation_.id()), nullptr, &value);
     if (!found) return found.status();
     if (*found) return Status::ok();
   }
-  return note_change(storage_, &batch_, change_.position, generation_.id(), kind, rows);
+  return note_change(storage_, &batch_, change.position, generation_.id(), kind, rows);
 }
 
 Status RowWriter::commit() {
@@ -184,8 +196,10 @@ Status RowWriter::commit() {
 }
 
 // A generation that is being built only collects its changes.
-Status collect_change(const Storage& storage, Generation* generation, const ListTable& table,
-                      const DecodedChange& change, std::span<const std::byte> bytes) {
+Status collect_change(const Storage& storage, Generation* generation, const DecodedChange& change) {
+  Result<std::shared_ptr<const ListTable>> current = table_for_writing(storage, *generation);
+  if (!current) return current.status();
+  const ListTable& table = **current;
   const uint32_t dimensions = table.catalog.options.dimensions;
   PG_SEMANTIC_RETURN_IF_ERROR(check_dimensions(change, dimensions));
   PG_SEMANTIC_RETURN_IF_ERROR(open_spool(storage, generation));
@@ -202,18 +216,22 @@ Status collect_change(const Storage& storage, Generation* generation, const List
   } else if (batch.Count() > 0) {
     PG_SEMANTIC_RETURN_IF_ERROR(storage.write(&batch));
   }
-  PG_SEMANTIC_RETURN_IF_ERROR(generation->spool->append(bytes, change.position));
+  PG_SEMANTIC_RETURN_IF_ERROR(generation->spool->append(change.bytes, change.position));
   generation->spool_unsynced = true;
   return Status::ok();
 }
 
-Status write_rows_now(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change,
-                      std::span<const std::byte> bytes) {
+Status write_rows_now(const Storage& storage, const Tuning& tuning, Generation* generation,
+                      std::span<const DecodedChange> changes) {
   Result<std::shared_ptr<const ListTable>> current = table_for_writing(storage, *generation);
   if (!current) return current.status();
-  if ((*current)->catalog.options.building) return collect_change(storage, generation, **current, change, bytes);
-  RowWriter writer(storage, tuning, generation, change, std::make_shared<ListTable>(**current));
-  return change.kind == ChangeKind::kInsertRows ? writer.insert() : writer.remove();
+  if ((*current)->catalog.options.building) {
+    for (const DecodedChange& change : changes)
+      PG_SEMANTIC_RETURN_IF_ERROR(collect_change(storage, generation, change));
+    return Status::ok();
+  }
+  RowWriter writer(storage, tuning, generation, std::make_shared<ListTable>(**current));
+  return changes.front().kind == ChangeKind::kInsertRows ? writer.insert(changes) : writer.remove(changes.front());
 }
 
 }  // namespace
@@ -288,7 +306,7 @@ Status catch_up(const Storage& storage, const Tuning& tuning, Generation* genera
   Status applied = (*mapping)->for_each(*generation->catch_up_from, [&](std::span<const std::byte> bytes) -> Status {
     Result<DecodedChange> change = decode_change(bytes);
     if (!change) return change.status();
-    return write_rows_now(storage, tuning, generation, *change, bytes);
+    return write_rows_now(storage, tuning, generation, {&*change, 1});
   });
   // What can never be applied must not keep the generation from changing for ever.
   if (applied.code() == StatusCode::kCorrupt || applied.code() == StatusCode::kInvalidArgument)
@@ -304,22 +322,19 @@ Status catch_up(const Storage& storage, const Tuning& tuning, Generation* genera
   return Status::ok();
 }
 
-Status write_rows_locked(const Storage& storage, const Tuning& tuning, Generation* generation,
-                         const DecodedChange& change, std::span<const std::byte> bytes) {
+Status write_rows(const Storage& storage, const Tuning& tuning, Generation* generation,
+                  std::span<const DecodedChange> changes) {
+  ++generation->writers_waiting;
+  const std::lock_guard lock(generation->writer);
+  --generation->writers_waiting;
   if (generation->dropped)
     return {StatusCode::kNotFound, "semantic index has no data",
             "The generation " + std::to_string(generation->id()) + " was dropped."};
   PG_SEMANTIC_RETURN_IF_ERROR(catch_up(storage, tuning, generation));
-  return write_rows_now(storage, tuning, generation, change, bytes);
-}
-
-Status write_rows(const Storage& storage, const Tuning& tuning, Generation* generation, const DecodedChange& change,
-                  std::span<const std::byte> bytes) {
-  ++generation->writers_waiting;
-  const std::lock_guard lock(generation->writer);
-  --generation->writers_waiting;
-  PG_SEMANTIC_RETURN_IF_ERROR(write_rows_locked(storage, tuning, generation, change, bytes));
-  earn_tidying(generation, change.rows.size() + change.deleted.size());
+  PG_SEMANTIC_RETURN_IF_ERROR(write_rows_now(storage, tuning, generation, changes));
+  uint64_t rows = 0;
+  for (const DecodedChange& change : changes) rows += change.rows.size() + change.deleted.size();
+  earn_tidying(generation, rows);
   return Status::ok();
 }
 

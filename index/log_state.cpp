@@ -52,7 +52,7 @@ Status LogState::load(const Storage& storage, bool is_new) {
   return from_rocksdb(keys->status());
 }
 
-Result<LogState::Change> LogState::begin_change(const Storage& storage, LogPosition position) {
+Result<LogState::Changing> LogState::begin_changes(const Storage& storage, std::span<LogPosition> positions) {
   std::shared_lock changing(changing_);
   const std::lock_guard lock(mutex_);
   if (mark_.complete) {
@@ -65,10 +65,15 @@ Result<LogState::Change> LogState::begin_change(const Storage& storage, LogPosit
     mark_ = next;
     is_stored_ = true;
   }
-  if (position <= mark_.position) return Change{std::move(changing), 0};
-  least_ = std::min(least_, position);
-  greatest_ = std::max(greatest_, position);
-  return Change{std::move(changing), position};
+  for (LogPosition& position : positions) {
+    if (position <= mark_.position) {
+      position = 0;
+    } else {
+      least_ = std::min(least_, position);
+      greatest_ = std::max(greatest_, position);
+    }
+  }
+  return changing;
 }
 
 Status LogState::store(const Storage& storage, const Mark& mark, bool ends_recovery) {

@@ -12,6 +12,7 @@
 
 #include <mutex>
 #include <shared_mutex>
+#include <span>
 #include <vector>
 
 #include "index/log_records.h"
@@ -26,12 +27,10 @@ class LogState {
   [[nodiscard]] Mark found_mark() const { return found_mark_; }
   [[nodiscard]] LogPosition found_position() const { return found_position_; }
 
-  // For as long as a change is made: no mark becomes complete.
-  struct Change {
-    std::shared_lock<std::shared_mutex> lock;
-    LogPosition position;  // to be noted with the change; 0: no need
-  };
-  Result<Change> begin_change(const Storage& storage, LogPosition position);
+  // For as long as changes are made: no mark becomes complete.
+  using Changing = std::shared_lock<std::shared_mutex>;
+  // `positions`: of the changes, which are to be noted with them.  Those that need not be become 0.
+  Result<Changing> begin_changes(const Storage& storage, std::span<LogPosition> positions);
 
   // Writes the mark and removes the records that it covers, all of them if it ends a recovery.
   Status store(const Storage& storage, const Mark& mark, bool ends_recovery);

@@ -162,6 +162,70 @@ TEST_F(IndexLog, InsertsThatTheLogLostAreUndone) {
   EXPECT_EQ(engine_->found_position(), 20u);
 }
 
+TEST_F(IndexLog, InsertionsMadeTogetherAreUndoneOneByOne) {
+  for (const bool building : {false, true}) {
+    const GenerationId generation = building ? kSecond : kFirst;
+    ASSERT_OK(apply(create_of(generation, building), 10));
+    const auto first = insert_of(generation, {1, 2}, 1), second = insert_of(generation, {3}, 2),
+               third = insert_of(generation, {4, 5}, 3);
+    ASSERT_OK(engine_->apply_insertions(std::vector<LoggedInsertion>{{third, 40}, {first, 20}, {second, 30}}));
+  }
+  reopen();
+  EXPECT_EQ(engine_->found_position(), 40u);
+  ASSERT_OK(engine_->end_recovery(30));
+  ASSERT_OK(engine_->finish_build(kSecond, nullptr, {}));
+  for (const GenerationId generation : {kFirst, kSecond}) {
+    EXPECT_EQ(rows_of(generation), (std::map<RowId, ContentHash>{{1, hash_of(1)}, {2, hash_of(1)}, {3, hash_of(2)}}));
+    EXPECT_FALSE(is_behind(generation));
+    EXPECT_EQ(problems_of(*engine_, generation), std::vector<std::string>());
+  }
+}
+
+TEST_F(IndexLog, OneOfThemMayReplaceARow) {
+  ASSERT_OK(apply(create_of(kFirst), 10));
+  ASSERT_OK(apply(insert_of(kFirst, {1}, 1), 20));
+  const auto replaces = insert_of(kFirst, {1}, 2), adds = insert_of(kFirst, {2}, 3);
+  ASSERT_OK(engine_->apply_insertions(std::vector<LoggedInsertion>{{replaces, 30}, {adds, 40}}));
+  EXPECT_EQ(rows_of(kFirst), (std::map<RowId, ContentHash>{{1, hash_of(2)}, {2, hash_of(3)}}));
+  ASSERT_OK(engine_->end_recovery(30));
+  EXPECT_EQ(rows_of(kFirst), (std::map<RowId, ContentHash>{{1, hash_of(2)}}));
+  EXPECT_FALSE(is_behind(kFirst)) << "what replaced the row was not lost";
+}
+
+TEST_F(IndexLog, OnlyInsertionsIntoOneIndexAreMadeTogether) {
+  ASSERT_OK(apply(create_of(kFirst), 10));
+  ASSERT_OK(apply(create_of(kSecond), 11));
+  const RowId gone[] = {1};
+  const auto good = insert_of(kFirst, {1}, 1), other = insert_of(kSecond, {1}, 1),
+             deletion = encode_delete(kFirst, gone);
+  const auto gone_generation = insert_of(99, {1}, 1);
+  ASSERT_OK(engine_->apply_insertions({}));
+  for (const auto& bad : {other, deletion, create_of(kFirst), std::vector<std::byte>(3)}) {
+    const std::vector<LoggedInsertion> insertions = {{good, 20}, {bad, 30}};
+    EXPECT_EQ(engine_->apply_insertions(insertions).code(), StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(engine_->apply_insertions(std::vector<LoggedInsertion>{{deletion, 20}}).code(),
+            StatusCode::kInvalidArgument);
+  EXPECT_EQ(engine_->apply_insertions(std::vector<LoggedInsertion>{{gone_generation, 20}}).code(),
+            StatusCode::kNotFound);
+  const Vector long_vector(77, 1.0f);
+  const RowChange wide[] = {{2, RowKind::kVector, hash_of(2), long_vector}};
+  const auto wider = encode_insert(kFirst, wide);
+  EXPECT_EQ(engine_->apply_insertions(std::vector<LoggedInsertion>{{good, 20}, {wider, 30}}).code(),
+            StatusCode::kInvalidArgument);
+  EXPECT_TRUE(rows_of(kFirst).empty()) << "all or none";
+}
+
+TEST_F(IndexLog, OneGenerationIsDeclaredBehind) {
+  ASSERT_OK(apply(create_of(kFirst), 10));
+  ASSERT_OK(apply(create_of(kSecond), 11));
+  ASSERT_OK(engine_->declare_behind(kSecond));
+  EXPECT_EQ(engine_->declare_behind(99).code(), StatusCode::kNotFound);
+  reopen();
+  EXPECT_FALSE(is_behind(kFirst));
+  EXPECT_TRUE(is_behind(kSecond));
+}
+
 TEST_F(IndexLog, AReplacedRowIsGoneAndTheIndexBehind) {
   ASSERT_OK(apply(create_of(kFirst), 10));
   ASSERT_OK(apply(insert_of(kFirst, {1, 2}, 1), 20));

@@ -95,8 +95,25 @@ class ModelTest {
       }
       changes.push_back({1 + random_() % kRows, row.kind, hash_of(row.hash), row.vector});
     }
-    ASSERT_OK(engine_->apply(encode_insert(kGeneration, changes), random_() % 10 == 0));
+    if (random_() % 2 == 0) {
+      ASSERT_OK(engine_->apply(encode_insert(kGeneration, changes), random_() % 10 == 0));
+    } else {
+      insert_together(changes);
+    }
     for (size_t i = 0; i < rows.size(); ++i) model_[changes[i].row] = rows[i];
+  }
+
+  // As several changes.
+  void insert_together(std::span<const RowChange> rows) {
+    std::vector<std::vector<std::byte>> changes;
+    while (!rows.empty()) {
+      const size_t count = 1 + random_() % std::min<size_t>(rows.size(), 8);
+      changes.push_back(encode_insert(kGeneration, rows.first(count)));
+      rows = rows.subspan(count);
+    }
+    std::vector<LoggedInsertion> insertions;
+    for (const auto& change : changes) insertions.push_back({change});
+    ASSERT_OK(engine_->apply_insertions(insertions));
   }
 
   void delete_some() {

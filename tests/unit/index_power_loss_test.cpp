@@ -130,9 +130,25 @@ class Machine {
     while (!pending_.empty()) {
       const Record record = pending_.back();
       pending_.pop_back();
-      PG_SEMANTIC_RETURN_IF_ERROR(apply(record));
+      PG_SEMANTIC_RETURN_IF_ERROR(any(2) == 0 ? apply(record) : apply_with_pending(record));
     }
     return Status::ok();
+  }
+  // Insertions, together.
+  Status apply_with_pending(const Record& first) {
+    std::vector<std::vector<std::byte>> changes = {change_of(first)};
+    std::vector<LogPosition> positions = {first.position};
+    std::erase_if(pending_, [&](const Record& record) {
+      const bool goes = record.generation == first.generation;
+      if (goes) {
+        changes.push_back(change_of(record));
+        positions.push_back(record.position);
+      }
+      return goes;
+    });
+    std::vector<LoggedInsertion> insertions;
+    for (size_t i = 0; i < changes.size(); ++i) insertions.push_back({changes[i], positions[i]});
+    return engine_->apply_insertions(insertions);
   }
 
   Status take_step() {
