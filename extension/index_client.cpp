@@ -108,9 +108,15 @@ StatusCode end_index_recovery(XLogRecPtr end) {
   return status_of(RequestKind::kEndRecovery, {&header, sizeof(header), nullptr, 0});
 }
 
-void declare_index_repaired(index::GenerationId generation) {
-  const GenerationHeader header = {generation};
-  request(RequestKind::kDeclareRepaired, {&header, sizeof(header), nullptr, 0});
+uint32 count_given_up_changes() { return index_shared_memory()->posted.given_up.load(); }
+
+bool declare_index_repaired(index::GenerationId generation, uint32 given_up) {
+  const DeclareRepairedHeader header = {generation, given_up, 0};
+  StatusCode status = StatusCode::kOk;
+  const Reply reply = exchange(RequestKind::kDeclareRepaired, {&header, sizeof(header), nullptr, 0}, false, &status);
+  if (status == StatusCode::kOk) return true;
+  if (status == StatusCode::kBehind) return false;
+  raise_reply_error(status, reply.data, reply.length);
 }
 
 ScanHits search_index(Relation index, index::GenerationId generation, std::span<const float> query, uint32_t k,

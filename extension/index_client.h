@@ -84,8 +84,11 @@ bool find_index_statistics(index::GenerationId generation, StatisticsReply* stat
 // For the planner, which must not fail: whether a scan would find that it has to repair the generation first.  False as
 // well where no worker is ready within a second of the statement's beginning; one that is is waited for, as by a scan.
 bool needs_repair_by_now(index::GenerationId generation);
-// The generation holds what its table holds.
-void declare_index_repaired(index::GenerationId generation);
+// How many posted changes the worker has given up for good, declaring their indexes behind.
+uint32 count_given_up_changes();
+// The generation holds what its table holds.  False: not if more have been given up than there were before the table
+// was read.
+bool declare_index_repaired(index::GenerationId generation, uint32 given_up);
 float measure_index_recall(Relation index, index::GenerationId generation, uint32_t k, uint32_t samples);
 
 // Generations that exist for an index of a database; palloc'd.

@@ -220,8 +220,8 @@ void make_index_change(LogRecord kind, std::span<const std::byte> change, Durabi
   MyProc->delayChkptFlags |= DELAY_CHKPT_START;
   PG_TRY();
   {
-    // A worker that stops marks the store as holding what is logged by then.  So what that one did not apply is logged
-    // again for the next.
+    // A worker that stops marks the store as holding what is logged by then.  So what that one may not have applied is
+    // logged again for the next.
     for (bool done = false; !done;) {
       const uint32_t worker = await_numbered_worker();
       const XLogRecPtr end = write_log_record(kind, change.data(), change.size());

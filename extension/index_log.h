@@ -2,10 +2,10 @@
 // index/FORMAT.md, so that a crash, a standby or a restored backup replays them.
 //
 // A change is logged, then applied, or posted for the worker to apply (worker_protocol.h), both while DELAY_CHKPT_START
-// is set: no checkpoint's redo position passes between the two, and the worker lets none complete that passes between
-// posting and applying.  An insert does not wait for the log to reach the disk: should a crash take the end of the log
-// away, the store takes back what it had applied beyond it (Engine::end_recovery).  A removal does: the commit of the
-// transaction that deleted the row may be in the same end.
+// is set: no checkpoint's redo position passes between the two, and the worker lets a checkpoint complete when it has
+// applied what was posted before.  An insert does not wait for the log to reach the disk: should a crash take the end
+// of the log away, the store takes back what it had applied beyond it (Engine::end_recovery).  A removal does: the
+// commit of the transaction that deleted the row may be in the same end.
 //
 // Redo sends the records to the worker of the server that replays.  It never raises an error: what cannot be
 // applied leaves the store "behind", which is repaired from the tables later (extension/index_repair.h).
@@ -38,7 +38,7 @@ Durability durability_of(Relation index);
 // next VACUUM removes that.  Of what is applied elsewhere it may know nothing, so `opposite` is logged after a change
 // that failed: the deletion of inserted rows.
 // `may_be_posted`: it is a logged insertion that the worker has no reason to refuse.  Then nobody waits until it is
-// applied, where there is room: it is before whatever is asked of the worker after it.
+// applied, where there is room: it is before whoever reads the index.
 void make_index_change(LogRecord kind, std::span<const std::byte> change, Durability durability,
                        std::span<const std::byte> opposite = {}, bool may_be_posted = false);
 

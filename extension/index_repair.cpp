@@ -84,14 +84,24 @@ bool remove_unmatched(Repair* repair, Relation heap) {
   return taken;
 }
 
+// Makes the entries of a generation, which may be searched, those of the table.
+void compare_both(Repair* repair, Relation heap, Relation index) {
+  do {
+    repair->entries = list_index_entries(repair->metapage.generation);
+    compare_table(repair, heap, index);
+  } while (remove_unmatched(repair, heap));
+}
+
 void make_generation_anew(Relation index, const IndexMetapage& metapage, Durability durability) {
   const index::GenerationOptions options = generation_options(index, metapage, true);
   guarded([&] {
     const std::vector<std::byte> drop = index::encode_drop(metapage.generation);
     const std::vector<std::byte> create = index::encode_create(metapage.generation, options);
     call_server([&] {
+      // Before and after: who asks in between learns what was, or what is.
       ++index_shared_memory()->generations_made_anew;
       make_index_change(LogRecord::kDrop, drop, durability);
+      ++index_shared_memory()->generations_made_anew;
       make_index_change(LogRecord::kCreate, create, durability);
     });
   });
@@ -114,17 +124,19 @@ int64 repair_locked(Relation heap, Relation index, bool may_be_damaged) {
                 errdetail("%s", damaged ? "What the worker's store has of it cannot be read."
                                 : whole ? "The worker's store is behind the table."
                                         : "The worker's store has no data of it.")));
+  uint32 given_up = count_given_up_changes();
   if (whole) {
-    do {
-      repair.entries = list_index_entries(repair.metapage.generation);
-      compare_table(&repair, heap, index);
-    } while (remove_unmatched(&repair, heap));
+    compare_both(&repair, heap, index);
   } else {
     make_generation_anew(index, repair.metapage, Durability::kNothing);
     compare_table(&repair, heap, index);
     finish_index_build(repair.metapage.generation);
   }
-  declare_index_repaired(repair.metapage.generation);
+  while (!declare_index_repaired(repair.metapage.generation, given_up)) {
+    CHECK_FOR_INTERRUPTS();
+    given_up = count_given_up_changes();
+    compare_both(&repair, heap, index);
+  }
   const int64 changed = repair.collector.sent + repair.removed;
   ereport(LOG, (errmsg("repaired semantic index \"%s\": " INT64_FORMAT " entries changed",
                        RelationGetRelationName(index), changed)));

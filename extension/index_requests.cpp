@@ -57,6 +57,9 @@ bool wait_for_worker(long milliseconds) {
   if (shared->worker_number.load() >= 0) return true;
   ConditionVariablePrepareToSleep(&shared->worker_ready);
   for (long waited = 0; shared->worker_number.load() < 0 && waited < milliseconds; waited += kPollMilliseconds) {
+    // A postmaster that hears of a worker's end just before it goes to sleep starts the next one only when something
+    // wakes it, up to a minute later.
+    if (waited > 0) SendPostmasterSignal(PMSIGNAL_BACKGROUND_WORKER_CHANGE);
     ConditionVariableTimedSleep(&shared->worker_ready, kPollMilliseconds, PG_WAIT_EXTENSION);
     check_for_interrupts();
   }
@@ -250,11 +253,9 @@ bool post_change(std::span<const std::byte> change, index::GenerationId generati
     memcpy(posted.data[&place - posted.changes], change.data(), change.size());
     place.state = PostedState::kPosted;
     if (!posted.is_busy(generation)) shared->doorbell.ring();
-    // A worker applies what was posted before it stops: this was, if it has not begun to.
-    if (is_still_ready(worker)) return true;
-    expected = PostedState::kPosted;
-    place.state.compare_exchange_strong(expected, PostedState::kFree);
-    return false;
+    // A worker applies what was posted before it stops: this was, if it has not begun to.  Else the next one will; but
+    // it is not taken back, since by now it may be another's.
+    return is_still_ready(worker);
   }
   return false;
 }

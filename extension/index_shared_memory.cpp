@@ -73,6 +73,7 @@ void start_shared_memory() {
     shared_memory->doorbell.rings.store(0);
     shared_memory->doorbell.sleepers.store(0);
     for (RequestSlot& slot : shared_memory->slots) slot.state.store(SlotState::kFree);
+    shared_memory->posted.given_up.store(0);
     shared_memory->posted.refused.store(1);  // the worker knows when not
     for (PostedChange& change : shared_memory->posted.changes) change.state.store(PostedState::kFree);
   }

@@ -164,7 +164,8 @@ void LogKeeper::keep_up() {
 
 void LogKeeper::let_checkpoints_go() {
   // No lock is waited for: who has it may be dead.  Whoever has logged a change and waits for it to be applied ends,
-  // too.
+  // too, and whoever posts one from now on finds no worker.
+  shared_->worker_number.store(-1);
   const auto deadline = std::chrono::steady_clock::now() + kLongestWait;
   const auto too_late = [&] { return std::chrono::steady_clock::now() > deadline; };
   const bool settled = aside_([&] { return posted_.settle(0, too_late); }).is_ok();
@@ -173,8 +174,8 @@ void LogKeeper::let_checkpoints_go() {
   MyProc->delayChkptFlags = 0;
 }
 
-void LogKeeper::finish() {
-  if (shared_->replay_failed.load() != 0 || !posted_.is_settled()) return;
+void LogKeeper::finish(bool settled) {
+  if (shared_->replay_failed.load() != 0 || !settled) return;
   // Whoever has logged a change that is not applied logs it again when he finds another worker, or fails.
   const uint64_t redo = GetRedoRecPtr();
   const uint64_t position = log_position();

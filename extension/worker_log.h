@@ -31,8 +31,8 @@ class LogKeeper {
   // For a process that ends, its postmaster dead, without leaving the process array: a checkpointer would wait for it
   // without end.
   void let_checkpoints_go();
-  // The last mark: nothing is applied any more.
-  void finish();
+  // The last mark: nothing is applied any more.  `settled`: what was posted is, or there is none.
+  void finish(bool settled);
 
   static constexpr long kTickMilliseconds = 100;
 

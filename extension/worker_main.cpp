@@ -139,12 +139,12 @@ class Worker {
     stopping_ = true;
     shared_->doorbell.rings.fetch_add(1);
     wake_sleepers(shared_->doorbell.rings);
-    aside_([this] {
+    const Status settled = aside_([this] {
       for (std::thread& thread : threads_) thread.join();
-      (void)posted_.settle(0, [] { return false; });
+      return posted_.settle(0, [] { return false; });
     });
     threads_.clear();
-    keeper_.finish();
+    keeper_.finish(settled.is_ok());
     aside_.end_if_broken();  // a store that the last mark has broken may not be closed
     std::unique_ptr<index::Engine> engine = std::move(engine_);
     aside_([&engine] { engine.reset(); });
@@ -250,6 +250,14 @@ class Worker {
       const Status settled = posted_.settle(generation, interrupted);
       if (!settled.is_ok()) return refuse_request(settled);
     }
+    std::unique_lock<std::mutex> no_more_given_up;
+    if (slot.kind == RequestKind::kDeclareRepaired && request.size() == sizeof(DeclareRepairedHeader)) {
+      no_more_given_up = posted_.keep_from_giving_up();
+      DeclareRepairedHeader header;
+      std::memcpy(&header, request.data(), sizeof(header));
+      if (header.given_up != shared_->posted.given_up)
+        return refuse_request({StatusCode::kBehind, "semantic index lacks changes made while it was repaired"});
+    }
     return execute_request(*engine_, slot.kind, request, &slot.progress, interrupted);
   }
 
@@ -294,7 +302,8 @@ class Worker {
     Doorbell& doorbell = shared_->doorbell;
     while (!stopping_) {
       const uint32_t rings = doorbell.rings.load();
-      if (posted_.apply_one() || serve_a_slot() || remove_garbage()) continue;
+      // Requests first: somebody waits for them, and they see to what is posted themselves.
+      if (serve_a_slot() || posted_.apply_one() || remove_garbage()) continue;
       if (is_broken()) index::wait_for_the_end();
       doorbell.sleepers.fetch_add(1);
       if (!stopping_) wait_while(doorbell.rings, rings, kSleepMilliseconds);
@@ -420,7 +429,8 @@ extern "C" void pg_semantic_worker_main(Datum argument, pg_semantic::IndexShared
     ereport(LOG, (errmsg("the semantic index store is not compacted for %u seconds", pause.seconds()),
                   errdetail("It had to be opened again after a failure.")));
   }
-  std::unique_ptr<index::Engine> engine = open_store(*settings, recovery, pause.seconds() == 0, *aside);
+  std::unique_ptr<index::Engine> engine =
+      open_store(*settings, recovery, shared->workers == 0, pause.seconds() == 0, *aside);
   shared->store_position.store(engine->found_position());
   worker = new Worker(shared, std::move(engine), aside, recovery.redo);
   worker->take_requests_over();  // before there are new ones

@@ -110,11 +110,13 @@ Status PostedApplier::apply(PostedChange& change) noexcept {
     status = Status(StatusCode::kOutOfMemory, "out of memory in the index worker");
   }
   ++changes_;
-  if (!status.is_ok()) {
-    posted_.refused = 1;
+  if (status.is_ok()) {
+    release(change, PostedState::kFree);
+  } else {
     change.trials = 0;
+    release(change, PostedState::kPostponed);
+    posted_.refused = 1;  // retry() finds the change
   }
-  release(change, status.is_ok() ? PostedState::kFree : PostedState::kPostponed);
   return status;
 }
 
@@ -123,11 +125,14 @@ Status PostedApplier::apply_or_give_up(PostedChange& change) {
   Status status(StatusCode::kInternal, "index workers ended over a change of a semantic index");
   if (change.trials <= kMostTrials) status = engine_.apply(bytes_of(change), change.position, false);
   if (status.is_ok() || status.code() == StatusCode::kNotFound) return Status::ok();
-  // Once, however often it is tried.
-  const bool passing = may_pass(status.code());
-  if (!passing || posted_.refused.exchange(1) == 0) complain(status);
-  if (passing) return status;
+  if (may_pass(status.code())) {
+    if (!complained_.exchange(true)) complain(status);  // once, however often it is tried
+    return status;
+  }
+  complain(status);
   // Its transaction may have committed: the index is repaired from the table.
+  const std::lock_guard lock(giving_up_);
+  ++posted_.given_up;
   Status declared = engine_.declare_behind(generation);
   // Who reads what cannot be read repairs it as well.
   const bool known = declared.code() == StatusCode::kNotFound || declared.code() == StatusCode::kCorrupt;
@@ -139,17 +144,13 @@ void PostedApplier::complain(const Status& status) {
   complaint_ = status.detail().empty() ? status.message() : status.message() + ": " + status.detail();
 }
 
-bool PostedApplier::is_settled() const {
-  return std::none_of(std::begin(posted_.changes), std::end(posted_.changes),
-                      [](const PostedChange& change) { return change.is_there(); });
-}
-
 bool PostedApplier::retry(bool has_room) {
   bool there_are = false;
   for (PostedChange& change : posted_.changes) {
     PostedState expected = PostedState::kPostponed;
     there_are |= change.state.compare_exchange_strong(expected, PostedState::kPosted);
   }
+  if (!there_are) complained_ = false;
   posted_.refused = there_are || !has_room ? 1 : 0;
   return there_are;
 }

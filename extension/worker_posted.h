@@ -31,12 +31,12 @@ class PostedApplier {
   // thread is at them by this one.  An error: one could not be, and stays.
   Status settle(index::GenerationId generation, const index::Interrupted& interrupted) noexcept;
 
-  // Whether all are applied.
-  [[nodiscard]] bool is_settled() const;
-
   // To be called now and then: what could not be applied is tried again.  True: threads are to be woken.
   // `has_room`: the store can be written, as far as is known; else no more are to be posted.
   bool retry(bool has_room);
+
+  // While it is held no change is given up (PostedChanges::given_up).
+  std::unique_lock<std::mutex> keep_from_giving_up() { return std::unique_lock(giving_up_); }
 
   // What to say about a change that could never be applied, or could not at first; empty: nothing new.
   std::string take_complaint();
@@ -56,6 +56,8 @@ class PostedApplier {
   index::Engine& engine_;
   std::atomic<uint64_t>& changes_;
   std::atomic<uint32_t> waiting_{0};  // threads that sleep until one is applied
+  std::mutex giving_up_;
+  std::atomic<bool> complained_{false};  // about what is tried again
   std::mutex mutex_;
   std::string complaint_;  // under mutex_
 };

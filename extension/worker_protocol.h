@@ -53,7 +53,7 @@ enum class RequestKind : uint32_t {
   kRequestFinish,    // body: RequestFinishHeader; reply: nothing
   kEndRecovery,      // body: EndRecoveryHeader; reply: nothing
   kListOwners,       // body: nothing; reply: GenerationOwner of every generation
-  kDeclareRepaired,  // body: GenerationHeader; reply: nothing
+  kDeclareRepaired,  // body: DeclareRepairedHeader; reply: nothing
   kReadVectors,      // body: ReadVectorsHeader, the rows, uint64 each; reply: ReadVectorsReply, those there as rows,
                      // then the vectors of those that have one
 };
@@ -82,6 +82,12 @@ struct EndRecoveryHeader {
 
 struct GenerationHeader {
   uint64_t generation;
+};
+
+struct DeclareRepairedHeader {
+  uint64_t generation;
+  uint32_t given_up;  // of PostedChanges, before the table was read: kBehind if there are more by now
+  uint32_t reserved;
 };
 
 struct FinishBuildHeader {
@@ -192,8 +198,9 @@ struct Doorbell {
 //                                                ↑ time passes, or a new worker │ it cannot be applied now
 //                                                └────────── kPostponed ←───────┘
 //
-// The worker applies what was posted before it answers any later request of the same generation, and before it marks
-// the store as holding the log up to its position; a change that cannot be applied stays, and both fail meanwhile.
+// The worker applies what was posted before it answers any later request that reads or removes rows of the same
+// generation, and before it marks the store as holding the log up to its position; a change that cannot be applied
+// stays, and both fail meanwhile.
 enum class PostedState : uint32_t { kFree, kClaimed, kPosted, kApplying, kPostponed };
 
 struct alignas(64) PostedChange {
@@ -212,7 +219,8 @@ struct alignas(64) PostedChange {
 };
 
 struct PostedChanges {
-  std::atomic<uint32_t> refused;  // 1: some could not be applied; no more are to be posted
+  std::atomic<uint32_t> refused;   // 1: some could not be applied; no more are to be posted
+  std::atomic<uint32_t> given_up;  // how many can never be applied, whose indexes were declared behind instead
   PostedChange changes[kPostedChanges];
   alignas(64) std::byte data[kPostedChanges][kPostedBytes];
 

@@ -206,7 +206,7 @@ Bytes execute(index::Engine& engine, RequestKind kind, std::span<const std::byte
     case RequestKind::kListOwners:
       return list_owners(engine);
     case RequestKind::kDeclareRepaired: {
-      GenerationHeader header;
+      DeclareRepairedHeader header;
       if (!take(&body, &header)) return malformed();
       return reply_status(engine.declare_repaired(header.generation));
     }

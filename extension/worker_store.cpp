@@ -219,16 +219,17 @@ void give_store_up() {
   for (const fs::path& copy : list_copies()) fs::remove_all(copy, ignored);
 }
 
-std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const ReplayState& recovery, bool compacts,
-                                          Aside& aside) {
+std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const ReplayState& recovery, bool is_first,
+                                          bool compacts, Aside& aside) {
   make_root();
   forget_foreign_store(recovery.backup);
   std::error_code error;
-  if (fs::status(live_directory(), error).type() == fs::file_type::not_found) adopt_newest_copy();
+  bool is_copy = false;
+  if (fs::status(live_directory(), error).type() == fs::file_type::not_found) is_copy = adopt_newest_copy();
   Result<std::unique_ptr<index::Engine>> engine = open_live(settings, compacts, aside);
   while (!engine && is_damage(engine.status().code())) {
     put_damaged_store_aside(engine.status());
-    adopt_newest_copy();
+    is_copy = adopt_newest_copy();
     engine = open_live(settings, compacts, aside);
   }
   if (!engine) {
@@ -239,10 +240,13 @@ std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const 
              status.hint().empty() ? 0 : errhint("%s", status.hint().c_str())));
   }
   const index::Mark mark = (*engine)->found_mark();
-  const bool whole = holds_all_before(mark, recovery.redo);
+  // A copy that is newer than where replay began lacks what is not replayed for it any more.
+  const bool is_late_copy = is_copy && !is_first;
+  const bool whole = holds_all_before(mark, recovery.redo) && !is_late_copy;
   if (!whole) {
     ereport(LOG, (errmsg("the semantic index store is behind the log"),
-                  is_old_copy(mark)
+                  is_late_copy ? errdetail("It is a copy, and the log that was replayed since is not replayed again.")
+                  : is_old_copy(mark)
                       ? errdetail("It is another one than this server has closed last.")
                       : errdetail("It holds what was logged before %X/%X; replay begins at %X/%X.", high(mark.position),
                                   low(mark.position), high(recovery.redo), low(recovery.redo)),

@@ -23,9 +23,10 @@ namespace pg_semantic {
 
 // Opens the store.  Damaged ones are put aside, not removed.  `compacts`: see EngineOptions.
 // `recovery`: redo: before it nothing is replayed; a store that does not hold all that was logged before it is
-// declared behind.  FATAL when none can be opened.
-std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const ReplayState& recovery, bool compacts,
-                                          Aside& aside);
+// declared behind.  `is_first`: no worker has served since the server started, so that all is replayed for this store.
+// FATAL when none can be opened.
+std::unique_ptr<index::Engine> open_store(const WorkerSettings& settings, const ReplayState& recovery, bool is_first,
+                                          bool compacts, Aside& aside);
 
 // A new index::Mark::closing, kept for the next open_store().  0: it could not be written, which is logged.
 uint64_t note_closing();

@@ -298,6 +298,20 @@ for my $running (0, 1) {
     no_restart_since($log_end, $what);
 }
 
+# ---- a store that can no longer be opened: the copy that stands in for it lacks what came after it ------------------
+
+sql('CHECKPOINT');
+sql($insert);
+$log_end = log_end();
+append_to_file("$store/CURRENT", 'damaged');
+my $last_worker = wait_for_worker($node);
+kill 'TERM', $last_worker;
+wait_until_gone($last_worker);
+is(sql($nearest), '7', 'a store that can no longer be opened: a search answers');
+like(log_since($log_end), qr/is taken from its copy/, 'its copy has taken its place');
+holds_points('a store that can no longer be opened');
+no_restart_since($log_end, 'a store that can no longer be opened');
+
 # ---- the worker is killed ----------------------------------------------------------------------
 
 $log_end = log_end();
