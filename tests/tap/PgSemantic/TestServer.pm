@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(new_server model_path children_of worker_pid backend_pids thread_count encoder_thread_count mapped_files
+our @EXPORT = qw(new_server model_path children_of worker_pid wake_postmaster backend_pids thread_count encoder_thread_count mapped_files
   mapping_sizes wait_until_gone wait_for_worker sound_index rows_through_index no_crash_in_log open_session session_begins session_runs end_session
   kill_server crash_server random_sentence);
 
@@ -74,12 +74,22 @@ sub worker_pid {
     return @workers == 1 ? $workers[0] : undef;
 }
 
+# A postmaster that hears of a worker's end just before it goes to sleep looks after the next one when it is woken, as by
+# whoever waits for one.
+sub wake_postmaster {
+    my ($node) = @_;
+    my $postmaster = postmaster_pid($node) // return;
+    kill 'USR1', $postmaster if (readlink("/proc/$postmaster/exe") // '') =~ /postgres/;
+    return;
+}
+
 sub wait_for_worker {
     my ($node) = @_;
     my $end = time + $PostgreSQL::Test::Utils::timeout_default;
     while (time < $end) {
         my $pid = worker_pid($node);
         return $pid if defined $pid;
+        wake_postmaster($node);
         sleep 0.05;
     }
     return undef;

@@ -32,6 +32,7 @@ sub log_comes_to_say {
     my $end = time + $seconds;
     while (time < $end) {
         return 1 if log_since() =~ $pattern;
+        wake_postmaster($node);
         sleep 0.05;
     }
     return 0;
