@@ -10,6 +10,7 @@ extern "C" {
 }
 
 #include <cstring>
+#include <optional>
 
 #include "extension/index_client.h"
 #include "extension/index_requests.h"
@@ -19,8 +20,6 @@ namespace pg_semantic {
 namespace {
 
 constexpr int kCheckpointMilliseconds = 30000;
-// Of a change's header (index/FORMAT.md).
-constexpr size_t kCountOffset = 4, kGenerationOffset = 8, kHeaderBytes = 16;
 
 // What replay could not do: the store is told that it is behind as soon as it can be told (worker_main.cpp).
 void note_failed_replay(const char* why) {
@@ -138,13 +137,10 @@ void describe(StringInfo out, XLogReaderState* record) {
                      static_cast<uint32>(checkpoint.redo));
     return;
   }
-  if (length < kHeaderBytes) return;
-  appendStringInfo(out, "generation " UINT64_FORMAT, read_generation(data + kGenerationOffset));
-  if (kind == LogRecord::kInsert || kind == LogRecord::kDelete) {
-    uint32 rows = 0;
-    std::memcpy(&rows, data + kCountOffset, sizeof(rows));
-    appendStringInfo(out, ", %u rows", rows);
-  }
+  const std::optional<index::ChangeHeader> header = index::read_header(std::as_bytes(std::span(data, length)));
+  if (!header) return;
+  appendStringInfo(out, "generation " UINT64_FORMAT, header->generation);
+  if (kind == LogRecord::kInsert || kind == LogRecord::kDelete) appendStringInfo(out, ", %u rows", header->count);
 }
 
 // Where the backup began that this server starts from; 0: it starts from what is its own.
@@ -222,15 +218,14 @@ void make_index_change(LogRecord kind, std::span<const std::byte> change, Durabi
   {
     // A worker that stops marks the store as holding what is logged by then.  So what that one may not have applied is
     // logged again for the next.
-    for (bool done = false; !done;) {
+    for (;;) {
       const uint32_t worker = await_numbered_worker();
       const XLogRecPtr end = write_log_record(kind, change.data(), change.size());
       taking_back = opposite;
       if (kind == LogRecord::kDelete) XLogFlush(end);
-      done = may_be_posted && post_change(change, index::read_header(change)->generation, end, worker);
-      if (done) break;
+      if (may_be_posted && post_change(change, index::read_header(change)->generation, end, worker)) break;
       apply_index_change(change, end);
-      done = is_still_ready(worker);
+      if (is_still_ready(worker)) break;
     }
     taking_back = {};
   }

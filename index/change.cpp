@@ -161,12 +161,14 @@ std::vector<std::byte> encode_drop(GenerationId generation) {
 
 std::optional<ChangeHeader> read_header(std::span<const std::byte> change) {
   if (change.size() < kHeaderBytes) return std::nullopt;
-  return ChangeHeader{load<ChangeKind>(change.data() + 1), load<GenerationId>(change.data() + 8)};
+  return ChangeHeader{load<ChangeKind>(change.data() + 1), load<uint32_t>(change.data() + 4),
+                      load<GenerationId>(change.data() + 8)};
 }
 
 Result<uint32_t> count_rows(std::span<const std::byte> change) {
-  if (change.size() < kHeaderBytes) return malformed("Its header is cut off.");
-  return load<uint32_t>(change.data() + 4);
+  const std::optional<ChangeHeader> header = read_header(change);
+  if (!header) return malformed("Its header is cut off.");
+  return header->count;
 }
 
 Status visit_rows(std::span<const std::byte> change, size_t dimensions,

@@ -77,6 +77,7 @@ std::vector<std::byte> encode_drop(GenerationId generation);
 // What a serialised change is about.  Bytes too few for one: nullopt.
 struct ChangeHeader {
   ChangeKind kind = ChangeKind::kInsertRows;
+  uint32_t count = 0;  // rows
   GenerationId generation = 0;
 };
 std::optional<ChangeHeader> read_header(std::span<const std::byte> change);

@@ -13,12 +13,10 @@ namespace {
 
 constexpr GenerationId kGeneration = 77;
 
-Tuning small_lists() {
-  Tuning tuning;
+Tuning batch_tuning() {
+  Tuning tuning = small_lists();
   tuning.exact_vectors = 100;
-  tuning.list_limit = 64;
   tuning.list_floor = 8;
-  tuning.built_list_entries = 32;
   tuning.calibration_samples = 200;
   return tuning;
 }
@@ -102,7 +100,7 @@ class IndexBatch : public ::testing::Test {
 };
 
 TEST_F(IndexBatch, EqualsSingleSearchesInEveryCodecAndMetric) {
-  open(small_lists());
+  open(batch_tuning());
   size_t dimensions = 7;
   for (const Codec codec : {Codec::kBit, Codec::kSq8, Codec::kF16, Codec::kF32}) {
     for (const Metric metric : {Metric::kCosine, Metric::kL2, Metric::kInnerProduct}) {
@@ -127,7 +125,7 @@ TEST_F(IndexBatch, EqualsSingleSearchesInEveryCodecAndMetric) {
 }
 
 TEST_F(IndexBatch, EqualsSingleSearchesThroughTheGraphAndInGenerationsThatAreReadWhole) {
-  Tuning tuning = small_lists();
+  Tuning tuning = batch_tuning();
   for (const bool whole : {false, true}) {
     tuning.graph_lists = 10;
     tuning.distances_per_walk = 4;  // also for many lists of few
@@ -142,7 +140,7 @@ TEST_F(IndexBatch, EqualsSingleSearchesThroughTheGraphAndInGenerationsThatAreRea
 }
 
 TEST_F(IndexBatch, OfManyRowsIsRunInPortions) {
-  open(small_lists());
+  open(batch_tuning());
   build(clustered_vectors(5, 3000, 8, 12));
   engine_->wait_for_maintenance();
   const std::vector<Vector> queries = clustered_vectors(7, 300, 8, 12);
@@ -172,7 +170,7 @@ TEST_F(IndexBatch, OfNothingAndOfNoRows) {
 }
 
 TEST_F(IndexBatch, EndsWithTheErrorOfARequest) {
-  open(small_lists());
+  open(batch_tuning());
   build(clustered_vectors(5, 600, 3, 4));
   const Vector good = {1, 2, 3}, narrow = {1, 2}, infinite = {1, INFINITY, 3};
   for (const Vector& bad : {narrow, infinite}) {
@@ -191,7 +189,7 @@ TEST_F(IndexBatch, EndsWithTheErrorOfARequest) {
 }
 
 TEST_F(IndexBatch, FailsWhereASearchOfItWouldMeetADamagedBlock) {
-  open(small_lists());
+  open(batch_tuning());
   const std::vector<Vector> vectors = clustered_vectors(5, 2000, 8, 12);
   build(vectors);
   engine_.reset();
@@ -205,7 +203,7 @@ TEST_F(IndexBatch, FailsWhereASearchOfItWouldMeetADamagedBlock) {
     ASSERT_TRUE(batch.Delete((*storage)->family(Family::kCodes), blocks->key()).ok());
     ASSERT_OK((*storage)->write(&batch));
   }
-  open(small_lists());
+  open(batch_tuning());
   std::vector<SearchRequest> requests;
   for (size_t i = 0; i < 100; ++i) requests.push_back({.generation = kGeneration, .query = vectors[i], .k = 1});
   std::vector<SearchRequest> sound;
@@ -224,7 +222,7 @@ TEST_F(IndexBatch, FailsWhereASearchOfItWouldMeetADamagedBlock) {
 }
 
 TEST_F(IndexBatch, StopsWhereverItIsInterrupted) {
-  open(small_lists());
+  open(batch_tuning());
   build(clustered_vectors(5, 2000, 8, 12));
   change_rows(8);
   const std::vector<Vector> queries = clustered_vectors(7, 20, 8, 12);
@@ -241,7 +239,7 @@ TEST_F(IndexBatch, StopsWhereverItIsInterrupted) {
 
 // All searches of a batch see the same rows, whatever is written meanwhile.
 TEST_F(IndexBatch, IsOfOneView) {
-  open(small_lists());
+  open(batch_tuning());
   const std::vector<Vector> vectors = clustered_vectors(5, 1500, 8, 12);
   build(vectors);
   std::atomic<bool> done{false};
