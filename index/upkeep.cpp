@@ -54,7 +54,7 @@ class Chooser {
     Choice choice = {
         Chore::kTidy, some([&](const ListRef& list) {
           const uint32_t spare = list.sizes.blocks() - least_blocks(list, entries_per_block);
-          return list.live() > 0 ? spare * list.entries / 8 + (list.dead > list.entries / 16 ? list.dead : 0) : 0;
+          return list.live() > 0 ? (spare * list.entries + 7) / 8 + (list.dead > list.entries / 16 ? list.dead : 0) : 0;
         })};
     if (choice.lists.empty()) return {};
     return choice;

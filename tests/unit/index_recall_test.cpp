@@ -103,7 +103,8 @@ TEST(IndexRecall, DeepVectors) {
 TEST(IndexRecall, GrownIsAboutAsGoodAsBuilt) {
   constexpr size_t kVectors = 30000, kDimensions = 64;
   const auto vectors = clustered_vectors(20, kVectors, kDimensions, 500);
-  const auto queries = clustered_vectors(21, 60, kDimensions, 500);
+  // A question's recall is 0.95 give or take 0.12: the mean of 300 is off by 0.007.
+  const auto queries = clustered_vectors(21, 300, kDimensions, 500);
   TemporaryDirectory directory;
   const auto engine = open_or_fail(directory.path());
   ASSERT_TRUE(engine);
@@ -118,7 +119,7 @@ TEST(IndexRecall, GrownIsAboutAsGoodAsBuilt) {
   for (const GenerationId generation : {1, 2}) {
     recall[generation - 1] = recall_of(*engine, generation, Metric::kCosine, vectors, queries, 10, 0.95f);
     EXPECT_NEAR(recall[generation - 1], 0.95, 0.035);
-    Result<float> measured = engine->measure_recall(generation, 10, 50, 0.95f, {});
+    Result<float> measured = engine->measure_recall(generation, 10, 300, 0.95f, {});
     ASSERT_TRUE(measured.is_ok());
     EXPECT_NEAR(*measured, 0.95, 0.035);
     EXPECT_EQ(problems_of(*engine, generation), std::vector<std::string>());

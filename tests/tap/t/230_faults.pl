@@ -153,6 +153,9 @@ fill_tables();
 sub while_full {
     my ($what, $foreseen, $fill, $make_room) = @_;
     my $log_end = log_end();
+    # A worker that is still opening its store would end for want of room, and the next one have no limit; one that has
+    # yet to mark it would want to write PostgreSQL's log.
+    ends_with(attempt($_), '', 10, "$what: before, $_") for $nearest, 'CHECKPOINT';
     sql('DELETE FROM points WHERE id % 50 = 3');
     $fill->();
     my $failed;
