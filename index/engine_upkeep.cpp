@@ -85,6 +85,7 @@ void EngineImpl::schedule_retraining(const std::shared_ptr<Generation>& generati
     if (stop() || !now || !needs_retraining(*now, tuning_, settled)) return Status::cancelled();
     PG_SEMANTIC_RETURN_IF_ERROR(retrain_lists(*storage_, tuning_, generation.get(), stop));
     PG_SEMANTIC_RETURN_IF_ERROR(keep_lists(*storage_, tuning_, generation.get(), Tidiness::kTidy, stop));
+    generation->left_by_compaction = 0;  // one during the training left what its snapshots saw
     schedule_graph(generation);
     schedule_compaction(generation);
     return measure(generation, stop);
@@ -130,7 +131,11 @@ void EngineImpl::schedule_compaction(const std::shared_ptr<Generation>& generati
   if (!is_much_garbage(*table, garbage_of(*storage_, *generation), generation->left_by_compaction)) return;
   long_.schedule("compact " + std::to_string(id), {}, [this, generation, id](const Interrupted&) {
     if (generation->dropped) return Status::cancelled();
-    if (storage_->compact(id, long_.stopping())) generation->left_by_compaction = garbage_of(*storage_, *generation);
+    const uint64_t written = storage_->bytes_written();
+    if (!storage_->compact(id, long_.stopping())) return Status::ok();
+    // What has come about meanwhile the next one removes.
+    const uint64_t garbage = garbage_of(*storage_, *generation), since = storage_->bytes_written() - written;
+    generation->left_by_compaction = garbage - std::min(garbage, since);
     return Status::ok();
   });
 }

@@ -261,6 +261,7 @@ Status Storage::written(const Work& work) const {
 }
 
 Status Storage::write(rocksdb::WriteBatch* batch) const {
+  bytes_written_ += batch->GetDataSize();
   return written([&] { return db_->Write(rocksdb::WriteOptions(), batch); });
 }
 

@@ -57,6 +57,8 @@ class Storage {
 
   // Not yet durable: see sync().
   Status write(rocksdb::WriteBatch* batch) const;
+  // By write(), since the directory was opened.
+  [[nodiscard]] uint64_t bytes_written() const { return bytes_written_; }
   // Everything written before the call is durable after it.  Concurrent callers
   // share one fsync.
   Status sync() const;
@@ -119,6 +121,7 @@ class Storage {
 
   std::string directory_;
   std::atomic<bool> compacts_{true};
+  mutable std::atomic<uint64_t> bytes_written_{0};
   std::shared_ptr<rocksdb::Cache> cache_;
   std::shared_ptr<std::atomic<StoreState>> state_ = std::make_shared<std::atomic<StoreState>>(StoreState::kWritable);
   mutable PinBudget code_pin_budget_, vector_pin_budget_;
