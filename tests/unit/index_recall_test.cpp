@@ -103,7 +103,7 @@ TEST(IndexRecall, DeepVectors) {
 TEST(IndexRecall, GrownIsAboutAsGoodAsBuilt) {
   constexpr size_t kVectors = 30000, kDimensions = 64;
   const auto vectors = clustered_vectors(20, kVectors, kDimensions, 500);
-  // A question's recall is 0.95 give or take 0.12: the mean of 300 is off by 0.007.
+  // A query's recall is 0.95 give or take 0.12: the mean of 300 is off by 0.007.
   const auto queries = clustered_vectors(21, 300, kDimensions, 500);
   TemporaryDirectory directory;
   const auto engine = open_or_fail(directory.path());
@@ -118,17 +118,18 @@ TEST(IndexRecall, GrownIsAboutAsGoodAsBuilt) {
   std::array<double, 2> recall{};
   for (const GenerationId generation : {1, 2}) {
     recall[generation - 1] = recall_of(*engine, generation, Metric::kCosine, vectors, queries, 10, 0.95f);
-    EXPECT_NEAR(recall[generation - 1], 0.95, 0.035);
+    // Lists are about as large as clusters: one more may be what lies between 0.92 and 0.99.
+    EXPECT_GE(recall[generation - 1], 0.95 - 0.035);
     Result<float> measured = engine->measure_recall(generation, 10, 300, 0.95f, {});
     ASSERT_TRUE(measured.is_ok());
-    EXPECT_NEAR(*measured, 0.95, 0.035);
+    EXPECT_NEAR(*measured, recall[generation - 1], 0.035);
     EXPECT_EQ(problems_of(*engine, generation), std::vector<std::string>());
     const GenerationStatistics statistics = engine->statistics(generation).value();
     EXPECT_GT(statistics.lists, kVectors / 512);
     EXPECT_LT(statistics.lists, kVectors / 64);
     EXPECT_GT(statistics.memory_bytes, statistics.lists * kDimensions * sizeof(float));
   }
-  EXPECT_NEAR(recall[0], recall[1], 0.05);
+  EXPECT_GE(recall[0], recall[1] - 0.05);
 }
 
 TEST(IndexRecall, GraphOverCentroidsFindsThem) {
