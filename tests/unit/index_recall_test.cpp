@@ -118,8 +118,6 @@ TEST(IndexRecall, GrownIsAboutAsGoodAsBuilt) {
   std::array<double, 2> recall{};
   for (const GenerationId generation : {1, 2}) {
     recall[generation - 1] = recall_of(*engine, generation, Metric::kCosine, vectors, queries, 10, 0.95f);
-    // Lists are about as large as clusters: one more may be what lies between 0.92 and 0.99.
-    EXPECT_GE(recall[generation - 1], 0.95 - 0.035);
     Result<float> measured = engine->measure_recall(generation, 10, 300, 0.95f, {});
     ASSERT_TRUE(measured.is_ok());
     EXPECT_NEAR(*measured, recall[generation - 1], 0.035);
@@ -129,6 +127,10 @@ TEST(IndexRecall, GrownIsAboutAsGoodAsBuilt) {
     EXPECT_LT(statistics.lists, kVectors / 64);
     EXPECT_GT(statistics.memory_bytes, statistics.lists * kDimensions * sizeof(float));
   }
+  EXPECT_NEAR(recall[1], 0.95, 0.035);
+  // Measured when a quarter of it was still to come, perhaps: lists are about as large as clusters, and one more may be
+  // what lies between 0.92 and 0.99.
+  EXPECT_GE(recall[0], 0.95 - 0.035);
   EXPECT_GE(recall[0], recall[1] - 0.05);
 }
 
